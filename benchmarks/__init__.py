@@ -1,0 +1,1 @@
+"""Measures of MemOS: how well it recalls, and how fast it is. Not part of the package."""

@@ -1,0 +1,137 @@
+"""``python -m benchmarks``: measure recall on a data set, or speed on generated text."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks import recall as recalls
+from benchmarks import speed as speeds
+from benchmarks.cases import DataError, Suite
+from benchmarks.reporting import print_report, summarise, write_json, write_rankings
+from benchmarks.subject import bundled_embedder
+from benchmarks.suites import LOADERS, load
+from benchmarks.vector_cache import CachedEmbedder, default_folder
+from memos import MOS, __version__
+from memos.settings import Settings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+_out = Console(width=None if Console().is_terminal else 120)
+_err = Console(stderr=True)
+
+
+@app.command()
+def recall(
+    suite: Annotated[str, typer.Option(help=f"One of {', '.join(LOADERS)}.")],
+    data: Annotated[Path, typer.Option(help="File or folder in the format of the suite.")],
+    recipe: Annotated[str, typer.Option(help="Recipe to search with.")] = "fast",
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    rankings: Annotated[Path | None, typer.Option(help="Write a line per question here.")] = None,
+    embeddings: Annotated[Path | None, typer.Option(help="Folder of cached vectors.")] = None,
+    limit: Annotated[int, typer.Option(help="Memories per search.", min=1)] = 120,
+    limit_conversations: Annotated[int | None, typer.Option(help="Only the first N.")] = None,
+) -> None:
+    """Ingest a data set through the public API, search it, and print model-free metrics."""
+    try:
+        cases = load(suite, data).first(limit_conversations)
+    except DataError as error:
+        _err.print(f"[red]error:[/red] {error}")
+        raise typer.Exit(2) from error
+    options = recalls.Options(recipe=recipe, limit=limit)
+    with _opened(embeddings or default_folder()) as (mos, embedder):
+        outcome = _run(cases, mos, embedder, options)
+        config = _config(cases, data, options, embedder)
+    report = summarise(cases.name, config, outcome)
+    print_report(_out, report)
+    if json:
+        write_json(json, report)
+    if rankings:
+        write_rankings(rankings, outcome.answers)
+
+
+@app.command()
+def speed(
+    items: Annotated[int, typer.Option(help="Memories to search among.", min=100)],
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    cubes: Annotated[int, typer.Option(help="Cubes that the same memories are spread over.")] = 50,
+    repeats: Annotated[int, typer.Option(help="Searches per kind of query.", min=1)] = 200,
+    chinese_share: Annotated[float, typer.Option(help="Share of Chinese messages.")] = 0.0,
+) -> None:
+    """Time adding and searching, next to the limits of the machine measured in the same run."""
+    with _progress() as progress:
+        task = progress.add_task("speed", total=None)
+
+        def say(text: str) -> None:
+            progress.update(task, description=text)
+
+        plan = speeds.Plan(items=items, cubes=cubes, repeats=repeats, chinese_share=chinese_share)
+        report = speeds.run(plan, say)
+    speeds.print_report(_out, report)
+    if json:
+        write_json(json, report)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[tuple[MOS, CachedEmbedder]]:
+    """Open a MOS in a temporary home, with its bundled embedder behind the cache."""
+    with (
+        tempfile.TemporaryDirectory(prefix="memos-recall-") as home,
+        CachedEmbedder(bundled_embedder(), folder) as embedder,
+        MOS.open(Settings(home=Path(home)), embedder=embedder) as mos,
+    ):
+        yield mos, embedder
+
+
+def _run(
+    cases: Suite, mos: MOS, embedder: CachedEmbedder, options: recalls.Options
+) -> recalls.Outcome:
+    with _progress() as progress:
+        task = progress.add_task(cases.name, total=recalls.steps(cases))
+
+        def advance(count: int) -> None:
+            progress.update(
+                task, advance=count, description=f"{cases.name}, {embedder.computed} embedded"
+            )
+
+        return recalls.run(cases, mos, embedder, options=options, advance=advance)
+
+
+def _config(
+    cases: Suite, data: Path, options: recalls.Options, embedder: CachedEmbedder
+) -> dict[str, object]:
+    return {
+        "data": data.name,
+        "recipe": options.recipe,
+        "limit": options.limit,
+        "embedder": embedder.name,
+        "dimensions": embedder.dimensions,
+        "conversations": len(cases.conversations),
+        "turns": sum(len(conversation.turns) for conversation in cases.conversations),
+        "questions": sum(len(conversation.questions) for conversation in cases.conversations),
+        "memos": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=_err,
+        transient=True,
+    )
+
+
+if __name__ == "__main__":
+    app()

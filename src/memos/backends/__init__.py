@@ -1,0 +1,1 @@
+"""Adapters for stores; loaded by entry point, never imported by the core."""

@@ -1,0 +1,274 @@
+"""Opened files: connections, the lock between processes, group commit, and error mapping."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+import apsw
+from filelock import FileLock
+
+from memos.backends.sqlite.schema import check_library, migrate
+from memos.errors import DataError, MemosError, StoreError
+
+T = TypeVar("T")
+
+FILE_NAME: Final = "memos.db"
+BUSY_MS: Final = 30_000
+CHECKPOINT_PAGES: Final = 4_000
+"""About 16 MB of write-ahead log, after which the writer folds it into the file."""
+LARGEST_GROUP: Final = 256
+READERS: Final = 8
+"""Twice the threads that read: saving an image reads inside a read."""
+
+_STORE_CODES: Final[Mapping[type[apsw.Error], tuple[str, bool, str]]] = {
+    apsw.FullError: ("disk_full", True, "the disk is full; free some space and try again"),
+    apsw.ReadOnlyError: ("read_only", False, "it cannot be written; check the permissions of the directory"),
+    apsw.PermissionsError: ("read_only", False, "access was denied; check the permissions of the directory"),
+    apsw.AuthError: ("read_only", False, "access was denied; check the permissions of the directory"),
+    apsw.CantOpenError: ("cannot_open", False, "it cannot be opened; check that the directory exists and is yours"),
+    apsw.BusyError: ("busy", True, "another process holds it for too long; try again"),
+    apsw.LockedError: ("busy", True, "another process holds it for too long; try again"),
+    apsw.IOError: ("io", True, "the disk reported an error"),
+    apsw.NoMemError: ("no_memory", True, "out of memory"),
+    apsw.InterruptError: ("interrupted", True, "the operation was interrupted"),
+    apsw.TooBigError: ("too_big", False, "a value is larger than SQLite can hold (1 GB)"),
+}  # fmt: skip
+_DATA_ERRORS: Final = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SchemaChangeError)
+
+
+@contextmanager
+def mapped(path: Path) -> Generator[None]:
+    """Turn what the driver raises into this package's errors."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translate(error, path) from error
+    except PermissionError as error:
+        raise StoreError(
+            f"{path.name}: access was denied; check the permissions of {path.parent.name!r}",
+            service="sqlite",
+            code="read_only",
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"{path.name}: {error.strerror or error}", service="sqlite", retryable=True, code="io"
+        ) from error
+
+
+def translate(error: apsw.Error, path: Path) -> MemosError:
+    """Return the error of this package that stands for ``error``."""
+    if isinstance(error, _DATA_ERRORS):
+        return DataError(
+            f"{path.name} is damaged ({error}); restore it from a backup, 'memos doctor' tells more",
+            code="corrupt",
+        )
+    for type_, (code, retryable, advice) in _STORE_CODES.items():
+        if isinstance(error, type_):
+            return StoreError(
+                f"{path.name}: {advice}", service="sqlite", retryable=retryable, code=code
+            )
+    return StoreError(f"{path.name}: {error}", service="sqlite", code="sqlite")
+
+
+class File:
+    """One database file: a writer thread, a pool of readers, and the lock between processes.
+
+    Commits and checkpoints of all processes happen one at a time, under ``memos.lock``; only the
+    writer's thread takes it, and who opens or closes. Readers never wait for writers.
+    """
+
+    def __init__(self, home: Path) -> None:
+        check_library()
+        self.path = home / FILE_NAME
+        with mapped(self.path):
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.lock = FileLock(home / "memos.lock", thread_local=False)
+            with self.lock:
+                self._writer = _connect(self.path)
+                migrate(self._writer, self.path.name)
+                self._writer.set_wal_hook(self._committed)
+        self._idle: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
+        self._readers = 0
+        self._pool = threading.Lock()
+        self._work: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._held: list[_Task] = []
+        self._log_pages = 0
+        self._thread = threading.Thread(target=self._serve, name="memos-writer", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def reading(self) -> Generator[apsw.Connection]:
+        """Lend a connection inside a read transaction, so that all its reads agree."""
+        with mapped(self.path):
+            db = self._lend()
+            try:
+                db.execute("BEGIN")
+                yield db
+            finally:
+                if db.in_transaction:
+                    db.execute("COMMIT")
+                self._idle.put(db)
+
+    def write(self, work: Callable[[apsw.Connection], T]) -> Future[T]:
+        """Run ``work`` in a transaction; the future is done once the commit is on the disk.
+
+        Work that waits at the same moment shares one commit; an error undoes its own part only.
+        """
+        return self._submit(work, transaction=True)
+
+    def purge_log(self) -> None:
+        """Move the whole write-ahead log into the file and empty it, as an erase requires.
+
+        Raises:
+            StoreError: Readers of another process kept the log in use for too long.
+        """
+
+        def truncate(db: apsw.Connection) -> None:
+            with self.lock:
+                db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+        self.maintain(truncate).result()
+
+    def maintain(self, work: Callable[[apsw.Connection], T]) -> Future[T]:
+        """Run ``work`` on the writer's connection outside any transaction."""
+        return self._submit(work, transaction=False)
+
+    def close(self) -> None:
+        """Finish queued work, fold the log into the file, close every connection."""
+        self._work.put(_STOP)
+        self._thread.join()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+        with mapped(self.path), self.lock:
+            self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._writer.close()
+
+    def _submit(
+        self, work: Callable[[apsw.Connection], T], *, transaction: bool
+    ) -> Future[T]:
+        task = _Task(work, transaction=transaction)
+        self._work.put(task)
+        return cast("Future[T]", task.future)
+
+    def _lend(self) -> apsw.Connection:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            with self._pool:
+                if self._readers < READERS:
+                    self._readers += 1
+                    return _connect(self.path)
+        return self._idle.get()
+
+    def _serve(self) -> None:
+        while (group := self._gather()) != [_STOP]:
+            if group[0].transaction:
+                self._commit([task for task in group if task.begin()])
+            elif group[0].begin():
+                group[0].attempt(self._writer, self.path)
+                group[0].settle()
+
+    def _gather(self) -> list[_Task]:
+        """Wait for work; take all that waits, as long as one transaction can hold it."""
+        group = [self._held.pop() if self._held else self._work.get()]
+        while group[0].transaction and len(group) < LARGEST_GROUP and not self._work.empty():
+            following = self._work.get()
+            if not following.transaction:
+                self._held.append(following)
+                break
+            group.append(following)
+        return group
+
+    def _commit(self, group: list[_Task]) -> None:
+        try:
+            with mapped(self.path), self.lock:
+                self._transact(group)
+                if self._log_pages >= CHECKPOINT_PAGES:
+                    self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except MemosError as error:
+            for task in group:
+                task.error = task.error or error
+        for task in group:
+            task.settle()
+
+    def _transact(self, group: list[_Task]) -> None:
+        db = self._writer
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for task in group:
+                task.attempt(db, self.path)
+                if not db.in_transaction:  # a full disk ends the transaction of the whole group
+                    raise task.error or StoreError("the transaction ended", service="sqlite")
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+
+    def _committed(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+
+class _Task:
+    """A unit of work that waits for the writer."""
+
+    def __init__(
+        self, work: Callable[[apsw.Connection], object] | None, *, transaction: bool = True
+    ) -> None:
+        self.transaction = transaction
+        self.future: Future[object] = Future()
+        self.error: Exception | None = None
+        self._work = work
+        self._result: object = None
+
+    def begin(self) -> bool:
+        """Whether the work is still wanted."""
+        return self.future.set_running_or_notify_cancel()
+
+    def attempt(self, db: apsw.Connection, path: Path) -> None:
+        """Do the work; inside a transaction an error undoes this part only.
+
+        The writer serves everybody, so it outlives any error of one caller's work.
+        """
+        try:
+            with mapped(path):
+                if self._work is not None and self.transaction:
+                    with db:  # a savepoint
+                        self._result = self._work(db)
+                elif self._work is not None:
+                    self._result = self._work(db)
+        except Exception as error:  # noqa: BLE001 - the worker loop; handed to the caller
+            self.error = error
+
+    def settle(self) -> None:
+        """Hand the outcome to whoever waits."""
+        if self.error is None:
+            self.future.set_result(self._result)
+        else:
+            self.future.set_exception(self.error)
+
+
+_STOP: Final = _Task(None, transaction=False)
+
+
+def _connect(path: Path) -> apsw.Connection:
+    db = apsw.Connection(str(path))
+    db.set_busy_timeout(BUSY_MS)
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # checkpoints happen under the lock only
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "wal_autocheckpoint = 0",
+        "secure_delete = ON",
+        "temp_store = MEMORY",
+        "cache_size = -16000",
+        "mmap_size = 0",
+    ):
+        db.execute(f"PRAGMA {pragma}").fetchall()
+    return db

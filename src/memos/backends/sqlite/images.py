@@ -1,0 +1,248 @@
+"""The images of a store's cubes: brought up to date before every use, evicted by least use."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final, cast
+
+import apsw
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from memos.backends.sqlite import codec, imagefile
+from memos.backends.sqlite.connection import File, mapped
+from memos.backends.sqlite.image import CubeImage, Row
+from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
+from memos.filters import PLACE_FIELDS, Filter, leaves, matches, selects_everything
+from memos.types import Memory, Place
+
+WORTH_A_FILE: Final = 2_000
+"""Documents from which on an image is kept in a file; a smaller one is rebuilt in milliseconds."""
+_PAST_IMAGES: Final = 4
+_MASKS: Final = 32
+_CHUNK: Final = 2_000
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A cube's image and the lock under which it is refreshed and read."""
+
+    image: CubeImage | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Images:
+    """Loads, refreshes, saves and drops cube images of one file."""
+
+    def __init__(self, file: File, folder: Path, budget_bytes: int) -> None:
+        self._file = file
+        self._folder = folder
+        self._budget = budget_bytes
+        self._slots: OrderedDict[tuple[int, int], _Slot] = OrderedDict()
+        self._guard = threading.Lock()
+        self._past: OrderedDict[tuple[int, int, int], CubeImage] = OrderedDict()
+
+    @contextmanager
+    def current(
+        self, db: apsw.Connection, cube: int, embedder: int, dimensions: int
+    ) -> Generator[CubeImage]:
+        """Lend the cube's image, as new as the read transaction of ``db``."""
+        slot = self._slot(cube, embedder)
+        with slot.lock:
+            image = slot.image or self._load(cube, embedder) or CubeImage.empty(dimensions)
+            slot.image = image = self._refreshed(db, image, cube, embedder)
+            yield image
+        self._evict()
+
+    @contextmanager
+    def past(
+        self, db: apsw.Connection, cube: int, embedder: int, dimensions: int, instant: datetime
+    ) -> Generator[CubeImage]:
+        """Lend an image of the versions that were current at ``instant``."""
+        key = (cube, embedder, codec.micros(instant))
+        head = _head(db, cube)
+        with self._guard:
+            image = self._past.get(key)
+        if image is None or image.cursor != head:
+            image = CubeImage.empty(dimensions)
+            image.update(_past_rows(db, cube, embedder, codec.micros(instant)), (), head)
+        with self._guard:
+            self._past[key] = image
+            while len(self._past) > _PAST_IMAGES:
+                self._past.popitem(last=False)
+        yield image
+
+    def mask(
+        self, db: apsw.Connection, image: CubeImage, where: Filter, places: dict[int, Place], at: datetime
+    ) -> NDArray[np.bool_] | None:
+        """Return which documents ``where`` selects and have not expired at ``at``; None means all."""
+        unexpired = image.columns.expires > codec.micros(at)
+        everyone = bool(unexpired.all())
+        if selects_everything(where):
+            return None if everyone else unexpired
+        if all(leaf.field in PLACE_FIELDS for leaf in leaves(where)):
+            selected = _place_mask(image, where, places)
+        else:
+            selected = _record_mask(db, image, where)
+        return selected if everyone else selected & unexpired
+
+    def read_into(self, db: apsw.Connection, image: CubeImage, cube: int, embedder: int) -> None:
+        """Bring ``image`` up to the read transaction of ``db``, wherever it stood."""
+        rows = _changed_rows(db, cube, embedder, image.cursor)
+        image.update(rows, _erased(db, cube, image.cursor), _head(db, cube))
+
+    def forget(self, cube: int) -> None:
+        """Remove every file and copy that may hold traces of what was erased from the cube."""
+        with self._guard:
+            for key in [key for key in self._slots if key[0] == cube]:
+                slot = self._slots[key]
+                with slot.lock:
+                    slot.image = None
+            for past in [key for key in self._past if key[0] == cube]:
+                del self._past[past]
+        with self._file_lock(), mapped(self._folder):
+            for path in imagefile.files_of(self._folder, cube):
+                path.unlink(missing_ok=True)
+
+    def save(self) -> None:
+        """Keep grown images in files, so that the next process need not rebuild them."""
+        with self._guard:
+            slots = list(self._slots.items())
+        for (cube, embedder), slot in slots:
+            with slot.lock:
+                if slot.image is not None and slot.image.growth >= WORTH_A_FILE:
+                    slot.image = self._compact(slot.image, cube, embedder)
+
+    def _slot(self, cube: int, embedder: int) -> _Slot:
+        with self._guard:
+            slot = self._slots.setdefault((cube, embedder), _Slot())
+            self._slots.move_to_end((cube, embedder))
+            return slot
+
+    def _refreshed(
+        self, db: apsw.Connection, image: CubeImage, cube: int, embedder: int
+    ) -> CubeImage:
+        head = _head(db, cube)
+        if image.cursor == head:
+            return image
+        if image.cursor > head:  # the file was put back to an older state
+            image = CubeImage.empty(image.matrix.base.shape[1])
+        self.read_into(db, image, cube, embedder)
+        if image.growth > max(WORTH_A_FILE, len(image.ids) // 4):
+            image = self._compact(image, cube, embedder)
+        return image
+
+    def _compact(self, image: CubeImage, cube: int, embedder: int) -> CubeImage:
+        image = image.compacted()
+        if len(image.ids) < WORTH_A_FILE:
+            return image
+        path = imagefile.path_of(self._folder, cube, embedder, image.cursor)
+        try:
+            with self._file_lock(), self._file.reading() as db:
+                if _head(db, cube) != image.cursor:  # what came since may be an erase
+                    return image
+                imagefile.save(image, path)
+                for old in imagefile.files_of(self._folder, cube, embedder):
+                    if old != path:
+                        old.unlink(missing_ok=True)
+        except OSError:  # no room for a copy: the records are what counts
+            return image
+        return imagefile.load(path) or image
+
+    def _load(self, cube: int, embedder: int) -> CubeImage | None:
+        for path in imagefile.files_of(self._folder, cube, embedder):
+            if image := imagefile.load(path):
+                return image
+        return None
+
+    def _file_lock(self) -> FileLock:
+        return FileLock(self._folder.parent / "images.lock")
+
+    def _evict(self) -> None:
+        with self._guard:
+            used = sum(slot.image.nbytes for slot in self._slots.values() if slot.image)
+            for key in list(self._slots)[:-1]:
+                slot = self._slots[key]
+                if used <= self._budget:
+                    return
+                if slot.lock.acquire(blocking=False):
+                    used -= slot.image.nbytes if slot.image else 0
+                    del self._slots[key]
+                    slot.lock.release()
+
+
+_ROW: Final = (
+    "SELECT m.row, m.id, m.place, m.position, {live}, m.expires, m.changed, m.speaker, m.terms, v.data"
+    f" FROM memories m LEFT JOIN vectors v ON v.key = m.row * {EMBEDDERS_PER_FILE} + ?"
+)
+
+
+def _head(db: apsw.Connection, cube: int) -> int:
+    return cast("int", db.execute("SELECT head FROM cubes WHERE cube = ?", (cube,)).get or 0)
+
+
+def _changed_rows(db: apsw.Connection, cube: int, embedder: int, after: int) -> list[Row]:
+    found = db.execute(
+        _ROW.format(live="m.live") + " WHERE m.cube = ? AND m.changed > ? ORDER BY m.row",
+        (embedder, cube, after),
+    )
+    return _rows(found)
+
+
+def _past_rows(db: apsw.Connection, cube: int, embedder: int, instant: int) -> list[Row]:
+    found = db.execute(
+        _ROW.format(live="1")
+        + " WHERE m.cube = ? AND m.recorded <= ? AND (m.ended IS NULL OR m.ended > ?) ORDER BY m.row",
+        (embedder, cube, instant, instant),
+    )
+    return _rows(found)
+
+
+def _rows(found: Iterable[tuple[object, ...]]) -> list[Row]:
+    return [Row._make(cast("tuple[int, str, int, int | None, int, int | None, int, str | None, bytes, bytes | None]", row)) for row in found]  # noqa: E501
+
+
+def _erased(db: apsw.Connection, cube: int, after: int) -> list[str]:
+    found = db.execute("SELECT id FROM tombstones WHERE cube = ? AND changed > ?", (cube, after))
+    return [cast("str", id) for (id,) in found]
+
+
+def _place_mask(image: CubeImage, where: Filter, places: dict[int, Place]) -> NDArray[np.bool_]:
+    wanted = [
+        number
+        for number, place in places.items()
+        if matches(where, Memory(id="", kind="", text="", place=place))
+    ]
+    return np.isin(image.columns.places, np.array(wanted, np.int64))
+
+
+def _record_mask(db: apsw.Connection, image: CubeImage, where: Filter) -> NDArray[np.bool_]:
+    """Evaluate ``where`` on the records; only what came since the last time is read again."""
+    name = repr(where)  # not the filter itself, to which True and 1 are the same
+    mask = image.masks.get(name)
+    seen = 0 if mask is None else len(mask)
+    grown = np.zeros(len(image.ids), np.bool_)
+    grown[:seen] = False if mask is None else mask
+    rows = image.columns.rows
+    for start in range(seen, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        found = db.execute(
+            "SELECT row, body FROM memories WHERE row BETWEEN ? AND ? AND cube ="
+            " (SELECT cube FROM memories WHERE row = ?)",
+            (int(chunk[0]), int(chunk[-1]), int(chunk[-1])),
+        )
+        for row, body in cast("Iterable[tuple[int, bytes]]", found):
+            doc = start + int(np.searchsorted(chunk, row))
+            if doc < len(rows) and rows[doc] == row:
+                grown[doc] = matches(where, codec.decode_memory(body))
+    image.masks[name] = grown
+    while len(image.masks) > _MASKS:
+        image.masks.pop(next(iter(image.masks)))
+    return grown

@@ -1,0 +1,158 @@
+"""Vector, text and feature indexes: all three read the cube images."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, cast
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from memos._offload import Offload
+from memos.backends.sqlite import codec, scoring
+from memos.backends.sqlite.connection import READERS, File
+from memos.backends.sqlite.image import CubeImage
+from memos.backends.sqlite.images import Images
+from memos.backends.sqlite.records import cube_numbers
+from memos.backends.sqlite.write import embedder_name, other_embedder
+from memos.errors import Conflict, Forbidden
+from memos.filters import EVERYTHING, Filter
+from memos.ports.stores import Feature, Features, Question
+from memos.types import Change, Place, Scope, Scored, Statistics, Vector
+
+_NOTHING: Final = Question(
+    None, "", {}, frozenset(), EVERYTHING, datetime(1970, 1, 1, tzinfo=UTC), None, 0
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A cube's image with what is needed to filter it."""
+
+    image: CubeImage
+    mask: NDArray[np.bool_] | None
+
+
+class Indexes:
+    """``VectorIndex``, ``TextIndex`` and ``FeatureIndex`` over the images of one file."""
+
+    def __init__(self, file: File, images: Images) -> None:
+        self._file = file
+        self._images = images
+        self._offload = Offload(READERS // 2)
+
+    async def sync(self, changes: Sequence[Change]) -> None:
+        """Do nothing: an image follows the log by itself before every search."""
+
+    async def features(self, question: Question, cube: str, scope: Scope) -> Features:
+        """Return the best candidates of a cube with their features."""
+        return await self._offload.run(self._features, question, cube, scope)
+
+    def _features(self, question: Question, cube: str, scope: Scope) -> Features:
+        with self._file.reading() as db, self._view(db, question, cube, scope) as view:
+            if view is None:
+                return Features(cube, (), {}, {})
+            return scoring.features(view.image, question, view.mask, cube)
+
+    async def nearest(
+        self, vectors: Sequence[Vector], scope: Scope, where: Filter, limit: int
+    ) -> list[list[Scored]]:
+        """Return the nearest memories of each query vector, over the cubes of the scope."""
+
+        def run() -> list[list[Scored]]:
+            return [self._lane(Feature.COSINE, vector, {}, scope, where, limit) for vector in vectors]
+
+        return await self._offload.run(run)
+
+    async def match(
+        self, terms: Sequence[str], scope: Scope, where: Filter, limit: int
+    ) -> list[Scored]:
+        """Return memories that hold any of the terms, by BM25."""
+
+        def run() -> list[Scored]:
+            weights = dict.fromkeys(terms, 1.0)
+            return self._lane(Feature.BM25, None, weights, scope, where, limit)
+
+        return await self._offload.run(run)
+
+    def _lane(self, feature: Feature, vector: Vector | None, terms: dict[str, float],
+              scope: Scope, where: Filter, limit: int) -> list[Scored]:  # fmt: skip
+        question = Question(vector, "", terms, frozenset(), where, datetime.now(UTC), None, limit)
+        found: list[Scored] = []
+        for cube in scope.grants:
+            part = self._features(question, cube, scope)
+            column = part.columns.get(feature, np.zeros(len(part.ids), np.float32)).tolist()
+            found += [
+                Scored(cube, id, score)
+                for id, score in zip(part.ids, column, strict=True)
+                if feature is Feature.COSINE or score > 0
+            ]
+        return sorted(found, key=lambda scored: (-scored.score, scored.id))[:limit]
+
+    async def statistics(self, terms: Sequence[str], cube: str, scope: Scope) -> Statistics:
+        """Return the live frequencies of ``terms`` in a cube."""
+
+        def run() -> Statistics:
+            with self._file.reading() as db, self._view(db, _NOTHING, cube, scope) as view:
+                if view is None:
+                    return Statistics(0, 0.0, dict.fromkeys(terms, 0))
+                layout, postings = view.image.layout, view.image.postings
+                counts = {
+                    term: int((layout.rank[postings.of(codec.term_hash(term))[0]] >= 0).sum())
+                    for term in terms
+                }
+                return Statistics(len(layout.order), layout.mean_length, counts)
+
+        return await self._offload.run(run)
+
+    @contextmanager
+    def _view(
+        self, db: apsw.Connection, question: Question, cube: str, scope: Scope
+    ) -> Generator[_View | None]:
+        if not scope.may(cube, "read"):
+            raise Forbidden(f"{scope.principal!r} may not read cube {cube!r}")
+        number = cube_numbers(db, scope.account, [cube]).get(cube)
+        if number is None:
+            yield None
+            return
+        embedder, dimensions = _serving(db, number)
+        if question.embedder and embedder is not None:
+            name = embedder_name(db, embedder)
+            if name != question.embedder:
+                raise other_embedder(cube, name, question.embedder)
+        if question.vector is not None and len(question.vector) != dimensions and embedder is not None:
+            raise Conflict(
+                f"cube {cube!r} has vectors of {dimensions} dimensions, the query {len(question.vector)}",
+                code="embedder_mismatch",
+            )
+        which = (number, -1 if embedder is None else embedder, dimensions)
+        places = _places(db, number, Place(scope.account, cube))
+        if question.as_of is None:
+            lent = self._images.current(db, *which)
+        else:
+            lent = self._images.past(db, *which, question.as_of)
+        with lent as image:
+            yield _View(image, self._images.mask(db, image, question.where, places, question.at))
+
+
+def _serving(db: apsw.Connection, cube: int) -> tuple[int | None, int]:
+    found = db.execute(
+        "SELECT e.embedder, e.dimensions FROM cubes c JOIN embedders e ON e.embedder = c.embedder"
+        " WHERE c.cube = ?",
+        (cube,),
+    ).fetchone()
+    return (None, 0) if found is None else cast("tuple[int, int]", found)
+
+
+def _places(db: apsw.Connection, cube: int, home: Place) -> dict[int, Place]:
+    rows = db.execute("SELECT place, user, agent, app, session FROM places WHERE cube = ?", (cube,))
+    return {
+        number: Place(home.account, home.cube, user, agent, app, session)
+        for number, user, agent, app, session in cast(
+            "Iterable[tuple[int, str | None, str | None, str | None, str | None]]", rows
+        )
+    }

@@ -1,0 +1,121 @@
+"""The file's schema, its migrations, and what an opened file must satisfy.
+
+One row per memory *version*. ``row`` numbers rise, so the arrays of a cube image are in row order.
+``changed`` is the log: a row's latest change, drawn from one counter per file, so that following
+``changed > cursor`` yields the latest state of everything that moved. Vectors lie beside the rows
+under the packed key ``row * 64 + embedder``, which spares a second index and lets the vectors of
+two embedders live side by side while a cube is re-embedded.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import apsw
+
+from memos.errors import ConfigError, DataError
+
+APPLICATION_ID: Final = 0x4D656D4F  # "MemO"
+MINIMUM_SQLITE: Final = (3, 51, 3)
+"""Earlier releases have a WAL-reset race between connections that can corrupt the file."""
+EMBEDDERS_PER_FILE: Final = 64
+
+_V1: Final = """
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES ('changed', 0);
+CREATE TABLE cubes (
+    cube INTEGER PRIMARY KEY, account TEXT NOT NULL, id TEXT NOT NULL,
+    head INTEGER NOT NULL DEFAULT 0, embedder INTEGER, UNIQUE (account, id));
+CREATE TABLE places (
+    place INTEGER PRIMARY KEY, cube INTEGER NOT NULL,
+    user TEXT, agent TEXT, app TEXT, session TEXT);
+CREATE UNIQUE INDEX places_key ON places
+    (cube, ifnull(session, ''), ifnull(user, ''), ifnull(agent, ''), ifnull(app, ''),
+     session IS NULL, user IS NULL, agent IS NULL, app IS NULL);
+CREATE TABLE embedders (embedder INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+    dimensions INTEGER NOT NULL);
+CREATE TABLE memories (
+    row INTEGER PRIMARY KEY, cube INTEGER NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
+    place INTEGER NOT NULL, position INTEGER, latest INTEGER NOT NULL, live INTEGER NOT NULL,
+    recorded INTEGER NOT NULL, ended INTEGER, expires INTEGER, changed INTEGER NOT NULL,
+    speaker TEXT, body BLOB NOT NULL, terms BLOB NOT NULL);
+CREATE UNIQUE INDEX memories_id ON memories (cube, id, version);
+CREATE INDEX memories_log ON memories (cube, changed);
+CREATE INDEX memories_order ON memories (place, position) WHERE position IS NOT NULL;
+CREATE TABLE vectors (key INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE keys (cube INTEGER NOT NULL, digest BLOB NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (cube, digest)) WITHOUT ROWID;
+CREATE INDEX keys_id ON keys (cube, id);
+CREATE TABLE tombstones (cube INTEGER NOT NULL, id TEXT NOT NULL, erased INTEGER NOT NULL,
+    changed INTEGER NOT NULL, PRIMARY KEY (cube, id)) WITHOUT ROWID;
+CREATE INDEX tombstones_log ON tombstones (cube, changed);
+CREATE TABLE links (cube INTEGER NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
+    relation TEXT NOT NULL, weight REAL NOT NULL,
+    PRIMARY KEY (cube, source, target, relation)) WITHOUT ROWID;
+CREATE INDEX links_target ON links (cube, target);
+CREATE TABLE batches (account TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
+    receipt BLOB NOT NULL, PRIMARY KEY (account, id)) WITHOUT ROWID;
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, cube TEXT NOT NULL,
+    scope_key TEXT NOT NULL, priority INTEGER NOT NULL, due INTEGER NOT NULL,
+    leased_until INTEGER, dead INTEGER NOT NULL DEFAULT 0, cause TEXT, attempts INTEGER NOT NULL,
+    body BLOB NOT NULL);
+CREATE INDEX jobs_due ON jobs (dead, due);
+CREATE TABLE job_memories (job INTEGER NOT NULL, account TEXT NOT NULL, cube TEXT NOT NULL,
+    memory TEXT NOT NULL, PRIMARY KEY (account, cube, memory, job)) WITHOUT ROWID;
+CREATE TABLE entries (type TEXT NOT NULL, account TEXT NOT NULL, id TEXT NOT NULL,
+    version INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (type, account, id)) WITHOUT ROWID;
+CREATE TABLE blobs (account TEXT NOT NULL, digest TEXT NOT NULL, cube INTEGER NOT NULL,
+    memory TEXT NOT NULL, PRIMARY KEY (account, digest, cube, memory)) WITHOUT ROWID;
+CREATE INDEX blobs_memory ON blobs (cube, memory);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_V1,)
+"""Append only: entry ``n`` takes a file from version ``n`` to ``n + 1``."""
+
+
+def check_library() -> None:
+    """Refuse an SQLite with the known WAL race.
+
+    Raises:
+        ConfigError: The bundled SQLite is older than 3.51.3.
+    """
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < MINIMUM_SQLITE:
+        raise ConfigError(
+            f"apsw bundles SQLite {apsw.sqlite_lib_version()}, which can corrupt a file that two "
+            "processes use; upgrade with: pip install -U 'apsw>=3.51.3'",
+            code="sqlite_too_old",
+        )
+
+
+def migrate(db: apsw.Connection, name: str) -> None:
+    """Bring the file to the newest schema, in one transaction.
+
+    Raises:
+        DataError: The file belongs to another program or to a newer release.
+    """
+    version, application = _number(db, "user_version"), _number(db, "application_id")
+    if application not in (0, APPLICATION_ID) or (version == 0 and _has_tables(db)):
+        raise DataError(f"{name} is an SQLite file of another program", code="foreign_file")
+    if version > len(MIGRATIONS):
+        raise DataError(
+            f"{name} has schema {version}, this release knows up to {len(MIGRATIONS)}; "
+            "upgrade agent-memos to open it",
+            code="schema_too_new",
+        )
+    if version == len(MIGRATIONS):
+        return
+    with db:
+        for script in MIGRATIONS[_number(db, "user_version") :]:
+            db.execute(script)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _number(db: apsw.Connection, pragma: str) -> int:
+    return int(db.pragma(pragma))
+
+
+def _has_tables(db: apsw.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").get is not None

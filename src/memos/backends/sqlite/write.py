@@ -1,0 +1,403 @@
+"""What a batch does to the file, inside the writer's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, cast
+
+import apsw
+import msgspec
+
+from memos.backends.sqlite import codec
+from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
+from memos.errors import Conflict, InvalidInput, NotFound
+from memos.types import Batch, Job, Link, Memory, Place, Put, Receipt, Retire
+
+_receipts: Final = msgspec.json.Decoder(Receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch with the bytes that need no transaction to be made."""
+
+    batch: Batch
+    terms: tuple[bytes, ...]
+    vectors: tuple[bytes | None, ...]
+    digests: tuple[tuple[bytes, ...], ...]
+
+
+def prepare(batch: Batch) -> Prepared:
+    """Encode what can be encoded outside the transaction."""
+    return Prepared(
+        batch,
+        tuple(codec.encode_terms(put.terms) for put in batch.puts),
+        tuple(None if p.vector is None else codec.encode_vector(p.vector) for p in batch.puts),
+        tuple(tuple(map(codec.key_digest, put.memory.keys)) for put in batch.puts),
+    )
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a batch did, for the caller and for what has to be cleaned up outside the database."""
+
+    receipt: Receipt
+    blobs: tuple[str, ...] = ()
+
+
+class Change:
+    """One batch on its way into the file."""
+
+    def __init__(self, db: apsw.Connection, prepared: Prepared, now: datetime) -> None:
+        self._db = db
+        self._prepared = prepared
+        self._batch = prepared.batch
+        self._now = now
+        self._places: dict[Place, int] = {}
+        self._heads: dict[int, int] = {}
+
+    def apply(self) -> Applied:
+        """Write everything, or raise and leave the transaction to be undone."""
+        batch, db = self._batch, self._db
+        if known := self._applied_before():
+            return Applied(replace(known, repeated=True))
+        self._cube = _cube_number(db, batch.account, batch.cube)
+        self._cursor = _integer(db, "SELECT value FROM counters WHERE name = 'changed'")
+        self._embedder = self._check_embedder()
+        self._check_expectations()
+        outcomes = [self._put(index, put) for index, put in enumerate(batch.puts)]
+        for retire in batch.retires:
+            self._retire(retire)
+        blobs = [blob for id in batch.erases for blob in self._erase(id)]
+        self._link(batch.links)
+        put_jobs(db, batch.jobs, self._now)
+        receipt = Receipt(
+            self._cursor, tuple(id for id, _ in outcomes), tuple(stored for _, stored in outcomes)
+        )
+        self._finish(receipt)
+        return Applied(receipt, tuple(blobs))
+
+    def _applied_before(self) -> Receipt | None:
+        found = self._db.execute(
+            "SELECT receipt FROM batches WHERE account = ? AND id = ?",
+            (self._batch.account, self._batch.id),
+        ).get
+        return None if found is None else _receipts.decode(cast("bytes", found))
+
+    def _finish(self, receipt: Receipt) -> None:
+        db, now = self._db, codec.micros(self._now)
+        db.execute("UPDATE counters SET value = ? WHERE name = 'changed'", (self._cursor,))
+        db.execute("UPDATE cubes SET head = ? WHERE cube = ?", (self._cursor, self._cube))
+        db.execute(
+            "INSERT INTO batches VALUES (?, ?, ?, ?)",
+            (self._batch.account, self._batch.id, now, codec.encode(receipt)),
+        )
+
+    def _check_embedder(self) -> int | None:
+        vectors = [put.vector for put in self._batch.puts if put.vector is not None]
+        if not vectors:
+            return None
+        if self._batch.embedder is None:
+            raise InvalidInput("a batch with vectors must name its embedder")
+        wanted = embedder_number(self._db, self._batch.embedder, len(vectors[0]))
+        serving = self._db.execute("SELECT embedder FROM cubes WHERE cube = ?", (self._cube,)).get
+        if serving is None:
+            self._db.execute("UPDATE cubes SET embedder = ? WHERE cube = ?", (wanted, self._cube))
+        elif serving != wanted:
+            raise other_embedder(
+                self._batch.cube, embedder_name(self._db, cast("int", serving)), self._batch.embedder
+            )
+        return wanted
+
+    def _check_expectations(self) -> None:
+        for id, expected in self._batch.expect.items():
+            version = self._db.execute(
+                "SELECT version FROM memories WHERE cube = ? AND id = ? AND latest", (self._cube, id)
+            ).get
+            if (version or 0) != expected:
+                raise Conflict(
+                    f"memory {id!r} is at version {version or 0}, not {expected}; read it again",
+                    code="version_moved",
+                )
+        for head in self._batch.heads:
+            if self._head(self._place(head.place)) != (-1 if head.position is None else head.position):
+                raise Conflict("the session grew meanwhile; read its tail again", code="head_moved")
+
+    def _place(self, place: Place) -> int:
+        number = self._places.get(place)
+        if number is None:
+            number = self._places[place] = _place_number(self._db, self._cube, place)
+        return number
+
+    def _head(self, place: int) -> int:
+        head = self._heads.get(place)
+        if head is None:
+            head = _integer(
+                self._db,
+                "SELECT ifnull(max(position), -1) FROM memories"
+                " WHERE place = ? AND position IS NOT NULL",
+                place,
+            )
+            self._heads[place] = head
+        return head
+
+    def _put(self, index: int, put: Put) -> tuple[str, bool]:
+        memory, digests = put.memory, self._prepared.digests[index]
+        self._check_id(memory.id)
+        latest = self._latest(memory.id)
+        if latest is None and (holder := self._holder(digests)) is not None:
+            return holder, False
+        place = self._place(memory.place)
+        memory = self._numbered(memory, place, latest)
+        if latest is not None:
+            self._supersede(latest[0], memory)
+        row = self._insert(memory, place, self._prepared.terms[index])
+        self._hold(digests, memory.id, renewed=latest is not None)
+        if (data := self._prepared.vectors[index]) is not None and self._embedder is not None:
+            self._db.execute(
+                "INSERT INTO vectors VALUES (?, ?)",
+                (row * EMBEDDERS_PER_FILE + self._embedder, data),
+            )
+        self._refer(memory)
+        return memory.id, True
+
+    def _check_id(self, id: str) -> None:
+        erased = self._db.execute(
+            "SELECT 1 FROM tombstones WHERE cube = ? AND id = ?", (self._cube, id)
+        ).get
+        if erased is not None:
+            raise Conflict(f"memory {id!r} was erased; its id is not used again", code="erased")
+
+    def _latest(self, id: str) -> tuple[int, int, int | None] | None:
+        found = self._db.execute(
+            "SELECT row, version, position FROM memories WHERE cube = ? AND id = ? AND latest",
+            (self._cube, id),
+        ).fetchone()
+        return cast("tuple[int, int, int | None] | None", found)
+
+    def _numbered(
+        self, memory: Memory, place: int, latest: tuple[int, int, int | None] | None
+    ) -> Memory:
+        """Fill in what only the store can know: the version and the place in the session."""
+        version = 1 if latest is None else latest[1] + 1
+        position = memory.position
+        if position is None and memory.place.session is not None:
+            position = self._head(place) + 1 if latest is None else latest[2]
+        if position is not None:
+            self._heads[place] = max(self._head(place), position)
+        if version == memory.version and position == memory.position:
+            return memory
+        return replace(memory, version=version, position=position)
+
+    def _holder(self, digests: Sequence[bytes]) -> str | None:
+        for digest in digests:
+            holder = self._db.execute(
+                "SELECT id FROM keys WHERE cube = ? AND digest = ?", (self._cube, digest)
+            ).get
+            if holder is not None:
+                return cast("str", holder)
+        return None
+
+    def _hold(self, digests: Sequence[bytes], id: str, *, renewed: bool) -> None:
+        if renewed:
+            self._db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (self._cube, id))
+        for digest in digests:
+            self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (self._cube, digest, id))
+
+    def _supersede(self, row: int, successor: Memory) -> None:
+        self._db.execute(
+            "UPDATE memories SET latest = 0, live = 0, ended = ifnull(ended, ?), changed = ? WHERE row = ?",
+            (codec.micros(self._recorded(successor)), self._next(), row),
+        )
+
+    def _insert(self, memory: Memory, place: int, terms: bytes) -> int:
+        ended = None if memory.retired_at is None else codec.micros(memory.retired_at)
+        expires = None if memory.expires_at is None else codec.micros(memory.expires_at)
+        self._db.execute(
+            "INSERT INTO memories (cube, id, version, place, position, latest, live, recorded, ended,"
+            " expires, changed, speaker, body, terms) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self._cube, memory.id, memory.version, place, memory.position, int(ended is None),
+                codec.micros(self._recorded(memory)), ended, expires, self._next(), memory.speaker,
+                codec.encode(memory), terms,
+            ),
+        )  # fmt: skip
+        return self._db.last_insert_rowid()
+
+    def _recorded(self, memory: Memory) -> datetime:
+        if memory.recorded_at is None:
+            raise InvalidInput(f"memory {memory.id!r} does not say when it was recorded")
+        return memory.recorded_at
+
+    def _refer(self, memory: Memory) -> None:
+        for source in memory.sources:
+            if source.blob is not None:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)",
+                    (self._batch.account, source.blob, self._cube, memory.id),
+                )
+
+    def _next(self) -> int:
+        self._cursor += 1
+        return self._cursor
+
+    def _retire(self, retire: Retire) -> None:
+        found = self._db.execute(
+            "SELECT row, body, live FROM memories WHERE cube = ? AND id = ? AND latest",
+            (self._cube, retire.id),
+        ).fetchone()
+        if found is None:
+            raise NotFound(f"no memory {retire.id!r} in cube {self._batch.cube!r}")
+        row, body, live = cast("tuple[int, bytes, int]", found)
+        if not live:
+            return
+        memory = replace(
+            codec.decode_memory(body),
+            status="archived",
+            retired_at=self._now,
+            superseded_by=retire.superseded_by,
+        )
+        self._db.execute(
+            "UPDATE memories SET live = 0, ended = ?, changed = ?, body = ? WHERE row = ?",
+            (codec.micros(self._now), self._next(), codec.encode(memory), row),
+        )
+        self._db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (self._cube, retire.id))
+
+    def _erase(self, id: str) -> list[str]:
+        db, cube = self._db, self._cube
+        rows = db.execute("SELECT row FROM memories WHERE cube = ? AND id = ?", (cube, id)).fetchall()
+        if not rows:
+            gone = db.execute("SELECT 1 FROM tombstones WHERE cube = ? AND id = ?", (cube, id)).get
+            if gone is None:
+                raise NotFound(f"no memory {id!r} in cube {self._batch.cube!r}")
+            return []
+        for (row,) in cast("list[tuple[int]]", rows):
+            first = row * EMBEDDERS_PER_FILE
+            db.execute(
+                "DELETE FROM vectors WHERE key >= ? AND key < ?", (first, first + EMBEDDERS_PER_FILE)
+            )
+        db.execute("DELETE FROM memories WHERE cube = ? AND id = ?", (cube, id))
+        db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (cube, id))
+        db.execute("DELETE FROM links WHERE cube = ? AND (source = ? OR target = ?)", (cube, id, id))
+        self._erase_jobs(id)
+        db.execute(
+            "INSERT INTO tombstones VALUES (?, ?, ?, ?)",
+            (cube, id, codec.micros(self._now), self._next()),
+        )
+        return self._erase_blobs(id)
+
+    def _erase_jobs(self, id: str) -> None:
+        who = (self._batch.account, self._batch.cube, id)
+        mine = "SELECT job FROM job_memories WHERE account = ? AND cube = ? AND memory = ?"
+        self._db.execute(f"DELETE FROM jobs WHERE seq IN ({mine})", who)
+        self._db.execute(
+            "DELETE FROM job_memories WHERE account = ? AND cube = ? AND memory = ?", who
+        )
+
+    def _erase_blobs(self, id: str) -> list[str]:
+        """Forget the files that hold the erased text, whoever else cites them."""
+        found = self._db.execute(
+            "SELECT digest FROM blobs WHERE cube = ? AND memory = ?", (self._cube, id)
+        ).fetchall()
+        digests = [cast("str", digest) for (digest,) in found]
+        for digest in digests:
+            self._db.execute(
+                "DELETE FROM blobs WHERE account = ? AND digest = ?", (self._batch.account, digest)
+            )
+        return digests
+
+    def _link(self, links: Sequence[Link]) -> None:
+        for link in links:
+            for end in (link.source, link.target):
+                if self._latest(end) is None:
+                    raise NotFound(f"no memory {end!r} in cube {self._batch.cube!r} to link")
+            self._db.execute(
+                "INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?)",
+                (self._cube, link.source, link.target, link.relation, link.weight),
+            )
+
+
+def put_jobs(db: apsw.Connection, jobs: Sequence[Job], now: datetime) -> None:
+    """Store jobs; known ids are left as they are."""
+    for job in jobs:
+        due = codec.micros(job.due_at or now)
+        db.execute(
+            "INSERT OR IGNORE INTO jobs (id, account, cube, scope_key, priority, due, attempts, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (job.id, job.account, job.cube, job.scope_key, job.priority, due, job.attempts,
+             codec.encode(job)),
+        )  # fmt: skip
+        if db.changes():
+            seq = db.last_insert_rowid()
+            for memory in job.memories:
+                db.execute(
+                    "INSERT OR IGNORE INTO job_memories VALUES (?, ?, ?, ?)",
+                    (seq, job.account, job.cube, memory),
+                )
+
+
+def embedder_number(db: apsw.Connection, name: str, dimensions: int) -> int:
+    """Return the number of an embedder in this file, making one for a new name.
+
+    Raises:
+        Conflict: The name is known with other dimensions, or the file knows too many.
+    """
+    found = db.execute("SELECT embedder, dimensions FROM embedders WHERE name = ?", (name,)).fetchone()
+    if found is not None:
+        number, known = cast("tuple[int, int]", found)
+        if known != dimensions:
+            raise Conflict(
+                f"embedder {name!r} made vectors of {known} dimensions here, and now of {dimensions}",
+                code="embedder_dimensions",
+            )
+        return number
+    taken = {cast("int", n) for (n,) in db.execute("SELECT embedder FROM embedders").fetchall()}
+    free = next((n for n in range(EMBEDDERS_PER_FILE) if n not in taken), None)
+    if free is None:
+        raise Conflict(f"this file already knows {EMBEDDERS_PER_FILE} embedders", code="embedders")
+    db.execute("INSERT INTO embedders VALUES (?, ?, ?)", (free, name, dimensions))
+    return free
+
+
+def embedder_name(db: apsw.Connection, number: int) -> str:
+    """Return the name behind an embedder's number."""
+    return cast("str", db.execute("SELECT name FROM embedders WHERE embedder = ?", (number,)).get)
+
+
+def other_embedder(cube: str, serving: str, configured: str) -> Conflict:
+    """Return the error for a cube whose vectors another model made."""
+    return Conflict(
+        f"cube {cube!r} was embedded with {serving!r}, and {configured!r} is configured: "
+        f"run 'memos reindex --cube {cube}', or configure the embedder it was made with",
+        code="embedder_mismatch",
+        cube=cube,
+        serving=serving,
+        configured=configured,
+    )
+
+
+def _cube_number(db: apsw.Connection, account: str, id: str) -> int:
+    found = db.execute("SELECT cube FROM cubes WHERE account = ? AND id = ?", (account, id)).get
+    if found is not None:
+        return cast("int", found)
+    db.execute("INSERT INTO cubes (account, id) VALUES (?, ?)", (account, id))
+    return db.last_insert_rowid()
+
+
+def _place_number(db: apsw.Connection, cube: int, place: Place) -> int:
+    parts = (place.session, place.user, place.agent, place.app)
+    names = ("session", "user", "agent", "app")
+    same = " AND ".join(f"ifnull({n}, '') = ? AND ({n} IS NULL) = ?" for n in names)
+    values = [v for part in parts for v in (part or "", int(part is None))]
+    found = db.execute(f"SELECT place FROM places WHERE cube = ? AND {same}", (cube, *values)).get
+    if found is not None:
+        return cast("int", found)
+    db.execute(
+        "INSERT INTO places (cube, session, user, agent, app) VALUES (?, ?, ?, ?, ?)", (cube, *parts)
+    )
+    return db.last_insert_rowid()
+
+
+def _integer(db: apsw.Connection, query: str, *values: apsw.Binding) -> int:
+    return cast("int", db.execute(query, values).get)

@@ -1,0 +1,195 @@
+"""The composition root: settings in, a working ``AsyncMOS`` out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import uuid_utils
+
+from memos import settings as configuration
+from memos.errors import ConfigError, InvalidInput
+from memos.ingest.pipeline import Ingest
+from memos.maintain import Maintain
+from memos.mos import Defaults, MemoryOperations, Parts
+from memos.ports.backend import Opened, Role
+from memos.ports.models import Embedder
+from memos.ports.stores import FeatureIndex
+from memos.registry import resolve
+from memos.retrieve.features import LaneFeatures
+from memos.retrieve.pipeline import Retrieve
+from memos.retrieve.recipe import named
+from memos.settings import Settings
+from memos.types import Scope
+from memos.users.access import Gate, narrowed
+from memos.users.service import Cubes, Users, check_id
+
+T = TypeVar("T")
+
+
+class AsyncMOS(MemoryOperations):
+    """Remembers what agents hand over, and finds what matters, with its sources::
+
+        async with AsyncMOS.simple() as mos:
+            await mos.add("Zoe is allergic to peanuts.")
+            result = await mos.search("What must Zoe not eat?")
+    """
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(
+        settings: Settings | None = None, *, embedder: Embedder | None = None
+    ) -> AsyncIterator[AsyncMOS]:
+        """Open every adapter that the settings name, and compose them.
+
+        Args:
+            settings: The settings; those of the environment and its files when None.
+            embedder: Use this embedder in place of the configured one.
+
+        Raises:
+            ConfigError: The settings cannot work.
+            StoreError: A store cannot be opened.
+        """
+        settings = configuration.load().settings if settings is None else settings
+        _check(settings)
+        async with AsyncExitStack() as stack:
+            if embedder is None:
+                opened = await _open(stack, "embedder", settings.embedder, Role.EMBEDDER, settings)
+                embedder = _need(opened.embedder, "embedder", Role.EMBEDDER)
+            store = await _open(stack, "store", settings.store, Role.RECORDS, settings)
+            mos = AsyncMOS(_compose(settings, store, embedder))
+            await mos.users.ensure(settings.user)
+            yield mos
+
+    @staticmethod
+    @asynccontextmanager
+    async def simple(home: Path | str | None = None, user: str | None = None) -> AsyncIterator[AsyncMOS]:
+        """Open what the environment and ``memos.toml`` configure: the embedded store, by default.
+
+        Args:
+            home: Directory of the store; ``~/.memos`` by default.
+            user: Who acts when a call names nobody.
+        """
+        async with AsyncMOS.open(simple_settings(home, user)) as mos:
+            yield mos
+
+
+def simple_settings(home: Path | str | None, user: str | None) -> Settings:
+    """Return the settings in force, with a home directory and a user of one's own."""
+    given = {"home": home, "user": user}
+    arguments: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    return configuration.load(arguments=arguments).settings
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One adapter of the settings, and what became of opening it."""
+
+    section: str
+    kind: str
+    error: str | None
+
+
+async def check_settings(settings: Settings) -> list[Checked]:
+    """Open every adapter once and say what happened."""
+    results: list[Checked] = []
+    sections = (("embedder", settings.embedder, Role.EMBEDDER), ("store", settings.store, Role.RECORDS))
+    for path, section, role in sections:
+        error: str | None = None
+        try:
+            _check(settings)
+            async with AsyncExitStack() as stack:
+                opened = await _open(stack, path, section, role, settings)
+                if opened.embedder is not None:
+                    await opened.embedder.embed(["hello"], "query")
+        except ConfigError as problem:
+            error = problem.detail
+        results.append(Checked(path, str(section.get("kind")), error))
+    return results
+
+
+async def _open(
+    stack: AsyncExitStack, path: str, section: Mapping[str, object], role: Role, settings: Settings
+) -> Opened:
+    backend, own = resolve(path, _filled(section, settings), role)
+    return await stack.enter_async_context(backend.open(own))
+
+
+def _filled(section: Mapping[str, object], settings: Settings) -> Mapping[str, object]:
+    """Complete a section from the settings above it: the home directory, the credentials."""
+    filled = dict(section)
+    if filled.get("kind") == "sqlite":
+        filled.setdefault("path", settings.home)
+    if filled.get("kind") == "openai":
+        fallback = {
+            "api_key": settings.services.openai_api_key,
+            "base_url": settings.services.openai_base_url,
+        }
+        filled = {k: v for k, v in fallback.items() if v is not None} | filled
+    return filled
+
+
+def _check(settings: Settings) -> None:
+    try:
+        check_id("user", settings.user)
+        check_id("account", settings.account)
+        named(settings.search.recipe)
+    except InvalidInput as error:
+        raise ConfigError(f"settings: {error.detail}", code="invalid_settings") from None
+
+
+def _compose(settings: Settings, store: Opened, embedder: Embedder) -> Parts:
+    records = _need(store.records, "store", Role.RECORDS)
+    accounts = _need(store.accounts, "store", Role.ACCOUNTS)
+    gate = Gate(accounts, settings.account)
+    ingest = Ingest(records, embedder, _now, new_id)
+    return Parts(
+        records=records,
+        blobs=_need(store.blobs, "store", Role.BLOBS),
+        gate=gate,
+        ingest=ingest,
+        retrieve=Retrieve(records, _features(store), embedder, narrowed),
+        users=Users(accounts, settings.account, _now),
+        cubes=Cubes(accounts, gate, settings.user, _now),
+        maintain=Maintain(records, embedder, store.maintenance),
+        defaults=Defaults(
+            account=settings.account,
+            user=settings.user,
+            session=settings.session,
+            limit=settings.search.limit,
+            recipe=settings.search.recipe,
+            candidates=settings.search.candidates,
+            chunk_tokens=settings.ingest.chunk_tokens,
+            max_characters=settings.ingest.max_characters,
+        ),
+        now=_now,
+    )
+
+
+def _features(store: Opened) -> FeatureIndex:
+    if store.features is not None:
+        return store.features
+    return LaneFeatures(
+        _need(store.records, "store", Role.RECORDS),
+        _need(store.vectors, "store", Role.VECTORS),
+        _need(store.text, "store", Role.TEXT),
+    )
+
+
+def _need(part: T | None, section: str, role: Role) -> T:
+    if part is None:
+        raise ConfigError(f"{section}: the adapter does not offer {role}", code="wrong_role")
+    return part
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """Return a new id: a UUIDv7 (RFC 9562), so that ids rise with time."""
+    return str(uuid_utils.uuid7())

@@ -1,0 +1,155 @@
+"""Drafts become memories: known ones are recognised, new ones embedded, all written as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+from weakref import WeakValueDictionary
+
+import anyio
+
+from memos._offload import Offload
+from memos.analysis import count_terms, index_text, passage_text
+from memos.errors import Conflict
+from memos.ingest.overlap import repeated
+from memos.ports.models import Embedder
+from memos.ports.stores import RecordStore
+from memos.types import Batch, Head, Memory, Place, Put, Receipt, Scope, Vector
+
+_ATTEMPTS: Final = 25
+"""How often a session that keeps growing meanwhile is read again."""
+_INLINE_CHARACTERS: Final = 4_000
+"""Up to here segmenting takes about as long as a thread hop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Drafts' outcome, in order: where each is stored, and whether this call stored it."""
+
+    ids: tuple[str, ...]
+    stored: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """Writes memories: at most one look at what is known, one embedding call, one batch."""
+
+    records: RecordStore
+    embedder: Embedder
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    _offload: Offload = field(default_factory=lambda: Offload(2))
+    _sessions: WeakValueDictionary[Place, anyio.Lock] = field(
+        default_factory=lambda: WeakValueDictionary[Place, anyio.Lock]()
+    )
+
+    async def add(self, drafts: Sequence[Memory], scope: Scope, batch_id: str | None) -> Added:
+        """Store the drafts, each once.
+
+        Raises:
+            Conflict: A session grew without end meanwhile, or an id is taken.
+            ModelError: The embedder failed; nothing was stored.
+        """
+        place = drafts[0].place
+        resendable = all(
+            draft.place == place and draft.kind == "turn" and not draft.keys and not draft.id
+            for draft in drafts
+        )
+        if not resendable or place.session is None:
+            return await self._add_known(drafts, scope, batch_id)
+        # Two appends to one session would only make each other read its tail again.
+        lock = self._sessions.setdefault(place, anyio.Lock())
+        vectors: dict[str, Vector] = {}
+        for attempt in range(_ATTEMPTS):
+            async with lock:
+                try:
+                    return await self._append(drafts, scope, batch_id, vectors)
+                except Conflict as conflict:
+                    if conflict.code != "head_moved" or attempt == _ATTEMPTS - 1:
+                        raise
+        raise AssertionError
+
+    async def change(self, memory: Memory, scope: Scope, expect: int) -> Receipt:
+        """Store ``memory`` as the version after ``expect``."""
+        puts = await self._puts([memory], {})
+        place = memory.place
+        batch = Batch(
+            self.new_id(), place.account, place.cube, self.embedder.name, tuple(puts),
+            expect={memory.id: expect},
+        )  # fmt: skip
+        return await self.records.apply(batch, scope)
+
+    async def _add_known(
+        self, drafts: Sequence[Memory], scope: Scope, batch_id: str | None
+    ) -> Added:
+        keys = [key for draft in drafts for key in draft.keys]
+        cube = drafts[0].place.cube
+        held = await self.records.holders(cube, keys, scope) if keys else {}
+        known = [next((held[key] for key in draft.keys if key in held), None) for draft in drafts]
+        return await self._store(drafts, known, scope, batch_id)
+
+    async def _append(
+        self, drafts: Sequence[Memory], scope: Scope, batch_id: str | None, vectors: dict[str, Vector]
+    ) -> Added:
+        place = drafts[0].place
+        tail = await self.records.tail(place, scope, len(drafts))
+        count = repeated(tail.memories, drafts)
+        again: list[str | None] = [memory.id for memory in tail.memories[len(tail.memories) - count :]]
+        known = again + [None] * (len(drafts) - count)
+        return await self._store(
+            drafts, known, scope, batch_id, heads=(Head(place, tail.position),), vectors=vectors
+        )
+
+    async def _store(
+        self, drafts: Sequence[Memory], known: Sequence[str | None], scope: Scope, batch_id: str | None,
+        *, heads: tuple[Head, ...] = (), vectors: dict[str, Vector] | None = None,
+    ) -> Added:  # fmt: skip
+        now = self.now()
+        fresh = [
+            self._stamped(draft, now)
+            for draft, holder in zip(drafts, known, strict=True)
+            if holder is None
+        ]
+        if not fresh and batch_id is None:
+            return Added(tuple(id for id in known if id is not None), (False,) * len(drafts))
+        place = drafts[0].place
+        batch = Batch(
+            batch_id or self.new_id(), place.account, place.cube, self.embedder.name,
+            tuple(await self._puts(fresh, {} if vectors is None else vectors)), heads=heads,
+            expect={} if batch_id else {d.id: 0 for d in drafts if d.id},
+        )  # fmt: skip
+        receipt = await self.records.apply(batch, scope)
+        if receipt.repeated:
+            return Added(receipt.ids, (False,) * len(receipt.ids))
+        written = iter(zip(receipt.ids, receipt.stored, strict=True))
+        outcome = [next(written) if holder is None else (holder, False) for holder in known]
+        return Added(tuple(id for id, _ in outcome), tuple(stored for _, stored in outcome))
+
+    def _stamped(self, draft: Memory, now: datetime) -> Memory:
+        return replace(
+            draft,
+            id=draft.id or self.new_id(),
+            created_at=draft.created_at or now,
+            recorded_at=now,
+        )
+
+    async def _puts(self, memories: Sequence[Memory], vectors: dict[str, Vector]) -> list[Put]:
+        texts = [passage_text(memory) for memory in memories]
+        missing = [text for text in dict.fromkeys(texts) if text not in vectors]
+        if missing:
+            embedded = await self.embedder.embed(missing, "passage")
+            vectors |= dict(zip(missing, embedded, strict=True))
+        if sum(map(len, texts)) > _INLINE_CHARACTERS:
+            return await self._offload.run(_with_terms, memories, texts, vectors)
+        return _with_terms(memories, texts, vectors)
+
+
+def _with_terms(
+    memories: Sequence[Memory], texts: Sequence[str], vectors: Mapping[str, Vector]
+) -> list[Put]:
+    return [
+        Put(memory, vectors[text], count_terms(index_text(memory)))
+        for memory, text in zip(memories, texts, strict=True)
+    ]

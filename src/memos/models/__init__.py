@@ -1,0 +1,1 @@
+"""Adapters for models; loaded by entry point, never imported by the core."""

@@ -1,0 +1,442 @@
+"""The memory operating system as an agent sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+from memos import options as opt
+from memos._offload import Offload
+from memos.errors import Conflict, InvalidInput, NotFound
+from memos.filters import EVERYTHING, parse, selects_everything
+from memos.ingest import reader
+from memos.ingest.pipeline import Ingest
+from memos.kinds import KINDS
+from memos.maintain import Maintain
+from memos.options import (
+    AddOptions,
+    ForgetOptions,
+    ListOptions,
+    SearchOptions,
+    UpdateOptions,
+    Where,
+    Who,
+)
+from memos.ports.stores import BlobStore, RecordStore
+from memos.retrieve.pack import Dedup
+from memos.retrieve.pipeline import Query, Retrieve, SearchResult
+from memos.retrieve.recipe import named
+from memos.types import (
+    Access,
+    Batch,
+    Memory,
+    MemoryPage,
+    Page,
+    Place,
+    Retire,
+    Scope,
+    Tier,
+)
+from memos.users.access import Gate
+from memos.users.service import Cubes, Users
+
+_FORGET_PAGE = 500
+_INLINE_ITEMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AddResult:
+    """What became of what was added, in order.
+
+    Attributes:
+        ids: The memory that holds each piece: a new one, or the one that already had it.
+        stored: Whether this call stored the piece.
+    """
+
+    ids: tuple[str, ...]
+    stored: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetResult:
+    """The memories that were retired or erased."""
+
+    ids: tuple[str, ...]
+    mode: opt.Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds when a call does not say."""
+
+    account: str
+    user: str
+    session: str | None
+    limit: int
+    recipe: str
+    candidates: int
+    chunk_tokens: int
+    max_characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What ``build`` composes ``MemoryOperations`` from."""
+
+    records: RecordStore
+    blobs: BlobStore
+    gate: Gate
+    ingest: Ingest
+    retrieve: Retrieve
+    users: Users
+    cubes: Cubes
+    maintain: Maintain
+    defaults: Defaults
+    now: Callable[[], datetime]
+
+
+class MemoryOperations:
+    """Everything an agent can ask for, over parts that somebody else composed (``memos.build``).
+
+    Attributes:
+        users: Create, get and list users.
+        cubes: Create, get and list cubes.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._defaults = parts.defaults
+        self._offload = Offload(2)
+        self.users = parts.users
+        self.cubes = parts.cubes
+
+    async def add(self, content: object, **options: Unpack[AddOptions]) -> AddResult:
+        """Remember a text, a list of messages, a text file, or MemOS's textual memory items.
+
+        Messages are OpenAI-style (``role``, ``content`` as text or parts), with optional ``name``,
+        ``chat_time`` and ``message_id``. Every memory is found from the moment this returns.
+
+        Args:
+            content: A string, a list of messages, a ``pathlib.Path`` to a text or Markdown file,
+                or one or several ``{"memory": ..., "metadata": {...}}`` items.
+            **options: See ``AddOptions``.
+
+        Raises:
+            InvalidInput: The content or an option is malformed; nothing was stored.
+            NotFound: The user or the cube does not exist.
+            Forbidden: The user may not write the cube.
+            Conflict: An id is taken, or the cube was embedded with another model.
+            StoreError: The store failed; nothing was stored.
+        """
+        opt.known(options, AddOptions)
+        scope, place = await self._place(options)
+        shared = _shared(options)
+        if isinstance(content, Path):
+            content = await self._document(content, scope)
+        reading = reader.Reading(
+            place, self._defaults.chunk_tokens, self._defaults.max_characters, shared
+        )
+        if isinstance(content, reader.Document) or _is_large(content):
+            drafts = await self._offload.run(reader.read, content, reading)
+        else:
+            drafts = reader.read(content, reading)
+        batch = opt.name(options.get("batch_id"), "batch_id")
+        added = await self._parts.ingest.add(drafts, scope, batch)
+        return AddResult(added.ids, added.stored)
+
+    async def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchResult:
+        """Find the memories that answer ``query``, best first.
+
+        Args:
+            query: What to look for, in any language.
+            **options: See ``SearchOptions``.
+
+        Raises:
+            InvalidInput: The query or an option is malformed.
+            NotFound: The user or a cube does not exist.
+            Conflict: A cube was embedded with another model; ``memos reindex`` mends it.
+            StoreError: The store failed.
+        """
+        opt.known(options, SearchOptions)
+        scope = await self._scope(options, "read")
+        budget = options.get("budget")
+        limit = options.get("limit", self._defaults.limit if budget is None else 1000)
+        return await self._parts.retrieve.search(
+            Query(
+                text=opt.text(query, "query"),
+                where=parse(options.get("where")),
+                limit=opt.count(limit, "limit"),
+                budget=None if budget is None else opt.count(budget, "budget", 10_000_000),
+                recipe=named(options.get("recipe", self._defaults.recipe)),
+                dedup=cast("Dedup", opt.one_of(options.get("dedup", "exact"), Dedup, "dedup")),
+                at=opt.moment(options.get("at"), "at") or self._parts.now(),
+                as_of=opt.moment(options.get("as_of"), "as_of"),
+                candidates=max(self._defaults.candidates, limit),
+            ),
+            scope,
+        )
+
+    async def get(self, id: str, *, resolve: bool = False, **who: Unpack[Where]) -> Memory:
+        """Return the latest version of a memory, also when it was retired or superseded.
+
+        Args:
+            id: Its id.
+            resolve: Follow ``superseded_by`` to the memory that stands in its place.
+            **who: See ``Where``.
+
+        Raises:
+            NotFound: There is none for this user; code ``erased`` when it was erased.
+        """
+        opt.known(who, Where)
+        scope = await self._scope(who, "read")
+        seen: set[str] = set()
+        while True:
+            memory = await self._one(opt.text(id, "id"), scope)
+            if not resolve or memory.superseded_by is None or memory.superseded_by in seen:
+                return memory
+            seen.add(id)
+            id = memory.superseded_by
+
+    async def get_all(self, **options: Unpack[ListOptions]) -> MemoryPage:
+        """Return a page of memories in the order they were recorded.
+
+        Args:
+            **options: See ``ListOptions``.
+
+        Raises:
+            InvalidInput: The filter or an option is malformed.
+            NotFound: The user or a cube does not exist.
+        """
+        opt.known(options, ListOptions)
+        scope = await self._scope(options, "read")
+        page = Page(opt.count(options.get("limit", 100), "limit"), options.get("cursor"))
+        return await self._parts.records.scan(
+            scope, parse(options.get("where")), page, opt.moment(options.get("as_of"), "as_of")
+        )
+
+    async def history(self, id: str, **who: Unpack[Where]) -> list[Memory]:
+        """Return every version of a memory, oldest first.
+
+        Raises:
+            NotFound: There is none for this user; code ``erased`` when it was erased.
+        """
+        opt.known(who, Where)
+        scope = await self._scope(who, "read")
+        versions = await self._parts.records.history(opt.text(id, "id"), scope)
+        if not versions:
+            raise await self._missing(id, scope)
+        return versions
+
+    async def update(self, id: str, **changes: Unpack[UpdateOptions]) -> Memory:
+        """Store a new version of a memory; the former ones stay in its history.
+
+        Args:
+            id: Its id.
+            **changes: See ``UpdateOptions``.
+
+        Raises:
+            InvalidInput: Nothing to change, or a value is malformed.
+            NotFound: There is none for this user.
+            Conflict: It is not at version ``expect`` any more, or it was retired.
+        """
+        opt.known(changes, UpdateOptions)
+        scope = await self._scope(changes, "write")
+        memory = await self._one(opt.text(id, "id"), scope)
+        if memory.retired_at is not None:
+            raise Conflict(f"memory {id!r} was retired; add it anew", code="retired")
+        expect = changes.get("expect", memory.version)
+        if expect != memory.version:
+            raise Conflict(
+                f"memory {id!r} is at version {memory.version}, not {expect!r}; read it again",
+                code="version_moved",
+            )
+        changed = replace(memory, **_changed(changes), recorded_at=self._parts.now())
+        await self._parts.ingest.change(changed, scope, expect)
+        return await self._one(id, scope)
+
+    async def forget(
+        self, ids: str | Sequence[str] | None = None, **options: Unpack[ForgetOptions]
+    ) -> ForgetResult:
+        """Retire or erase memories, named by id or selected by a filter.
+
+        Retired memories are hidden and keep their history. Erased ones are gone from records,
+        history, indexes, files and logs when this returns; only a tombstone of id and time stays.
+
+        Args:
+            ids: One or several ids.
+            **options: See ``ForgetOptions``.
+
+        Raises:
+            InvalidInput: Neither ids nor a filter, both, or an empty one.
+            NotFound: One of the ids does not exist; nothing was forgotten.
+        """
+        opt.known(options, ForgetOptions)
+        mode = cast("opt.Mode", opt.one_of(options.get("mode", "retire"), opt.Mode, "mode"))
+        where = parse(options.get("where"))
+        if (ids is None) == (options.get("where") is None):
+            raise InvalidInput("name ids, or a filter as 'where', one of the two", code="no_selector")
+        if ids is None and selects_everything(where):
+            raise InvalidInput("an empty filter would forget everything; name what", code="no_selector")
+        scope = await self._scope(options, "write")
+        if ids is None:
+            return ForgetResult(tuple(await self._forget_where(where, scope, mode)), mode)
+        wanted = opt.names([ids] if isinstance(ids, str) else ids, "ids")
+        found = {memory.id: memory for memory in await self._parts.records.get(wanted, scope)}
+        gone = {stone.id for stone in await self._parts.records.tombstones(wanted, scope)}
+        for id in wanted:
+            if id not in found and not (mode == "erase" and id in gone):
+                raise await self._missing(id, scope)
+        await self._forget(list(found.values()), scope, mode)
+        return ForgetResult(tuple(wanted), mode)
+
+    async def reindex(
+        self, *, progress: Callable[[int, int], None] | None = None, **who: Unpack[Who]
+    ) -> int:
+        """Embed a cube anew with the configured embedder; the old vectors serve until the end.
+
+        An interrupted run goes on where it stopped.
+
+        Args:
+            progress: Called with (memories done, memories in all).
+            **who: See ``Who``.
+
+        Returns:
+            How many versions of memories were embedded.
+        """
+        opt.known(who, Who)
+        scope, place = await self._place(cast("AddOptions", who))
+        return await self._parts.maintain.reindex(place.cube, scope, progress)
+
+    async def check(self) -> list[Any]:
+        """Prove that the store is sound and every index agrees with the records."""
+        return await self._parts.maintain.check(self._defaults.account)
+
+    async def rebuild(self, **who: Unpack[Who]) -> None:
+        """Throw away what is derived from a cube's records and build it anew."""
+        opt.known(who, Who)
+        scope, place = await self._place(cast("AddOptions", who))
+        await self._parts.maintain.rebuild(place.cube, scope)
+
+    async def _scope(self, options: Mapping[str, Any], need: Access) -> Scope:
+        user = opt.name(options.get("user"), "user") or self._defaults.user
+        cube = opt.name(options.get("cube"), "cube")
+        if options.get("cubes") is not None:
+            if cube is not None:
+                raise InvalidInput("name 'cube' or 'cubes', not both")
+            return await self._parts.gate.scope(user, opt.names(options["cubes"], "cubes"), need)
+        if need == "write" and cube is None:
+            cube = user
+        return await self._parts.gate.scope(user, None if cube is None else [cube], need)
+
+    async def _place(self, options: AddOptions) -> tuple[Scope, Place]:
+        user = opt.name(options.get("user"), "user") or self._defaults.user
+        cube = opt.name(options.get("cube"), "cube") or user
+        scope = await self._parts.gate.scope(user, [cube], "write")
+        place = Place(
+            account=self._defaults.account,
+            cube=cube,
+            user=user,
+            agent=opt.name(options.get("agent"), "agent"),
+            app=opt.name(options.get("app"), "app"),
+            session=opt.name(options.get("session"), "session"),
+        )
+        return scope, place
+
+    async def _document(self, path: Path, scope: Scope) -> reader.Document:
+        content = await self._offload.run(_read_file, path, self._defaults.max_characters)
+        text = reader.decode(path.name, content)
+        return reader.Document(path.name, text, await self._parts.blobs.put(scope.account, content))
+
+    async def _one(self, id: str, scope: Scope) -> Memory:
+        found = await self._parts.records.get([id], scope)
+        if not found:
+            raise await self._missing(id, scope)
+        if len(found) > 1:
+            cubes = ", ".join(repr(memory.place.cube) for memory in found)
+            raise Conflict(f"several cubes have a memory {id!r} ({cubes}); name the cube", code="ambiguous")
+        return found[0]
+
+    async def _missing(self, id: str, scope: Scope) -> NotFound:
+        for stone in await self._parts.records.tombstones([id], scope):
+            when = stone.erased_at.isoformat(timespec="seconds")
+            return NotFound(f"memory {id!r} was erased at {when}", code="erased")
+        return NotFound(f"there is no memory {id!r}", code="unknown_memory")
+
+    async def _forget_where(self, where: Any, scope: Scope, mode: opt.Mode) -> list[str]:
+        forgotten: list[str] = []
+        page = Page(_FORGET_PAGE)
+        while True:
+            found = await self._parts.records.scan(scope, where, page)
+            await self._forget(found.items, scope, mode)
+            forgotten += [memory.id for memory in found.items]
+            if found.next is None:
+                return forgotten
+            page = Page(_FORGET_PAGE, found.next)
+
+    async def _forget(self, memories: Sequence[Memory], scope: Scope, mode: opt.Mode) -> None:
+        for cube in dict.fromkeys(memory.place.cube for memory in memories):
+            ids = [memory.id for memory in memories if memory.place.cube == cube]
+            batch = Batch(self._parts.ingest.new_id(), scope.account, cube)
+            if mode == "erase":
+                batch = replace(batch, erases=tuple(ids))
+            else:
+                batch = replace(batch, retires=tuple(Retire(id) for id in ids))
+            await self._parts.records.apply(batch, scope)
+
+
+def _is_large(content: object) -> bool:
+    if isinstance(content, str):
+        return len(content) > _INLINE_ITEMS * 100
+    return isinstance(content, Sequence) and len(cast("Sequence[object]", content)) > _INLINE_ITEMS
+
+
+def _read_file(path: Path, max_characters: int) -> bytes:
+    try:
+        if path.stat().st_size > max_characters * 4:
+            raise InvalidInput(f"{path.name!r} is larger than ingest.max_characters allows", code="too_large")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InvalidInput(f"there is no file {str(path)!r}", code="no_file") from None
+    except OSError as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}", code="no_file") from None
+
+
+def _shared(options: AddOptions) -> reader.Shared:
+    kind = opt.name(options.get("kind"), "kind")
+    if kind is not None and kind not in KINDS:
+        raise InvalidInput(f"kind: {kind!r} is none of {', '.join(KINDS)}")
+    tier = options.get("tier")
+    title = options.get("title")
+    return reader.Shared(
+        kind=kind,
+        tier=None if tier is None else cast("Tier", opt.one_of(tier, Tier, "tier")),
+        title=None if title is None else opt.text(title, "title"),
+        confidence=opt.confidence(options.get("confidence")),
+        tags=opt.tags(options.get("tags", ())),
+        info=opt.json_object(options.get("info", {}), "info"),
+        valid_from=opt.moment(options.get("valid_from"), "valid_from"),
+        valid_to=opt.moment(options.get("valid_to"), "valid_to"),
+        expires_at=opt.moment(options.get("expires_at"), "expires_at"),
+    )
+
+
+def _changed(changes: UpdateOptions) -> dict[str, Any]:
+    checks: Mapping[str, Callable[[Any], object]] = {
+        "text": lambda value: opt.text(value, "text"),
+        "title": lambda value: None if value is None else opt.text(value, "title"),
+        "tier": lambda value: opt.one_of(value, Tier, "tier"),
+        "confidence": opt.confidence,
+        "tags": opt.tags,
+        "info": lambda value: opt.json_object(value, "info"),
+        "valid_from": lambda value: opt.moment(value, "valid_from"),
+        "valid_to": lambda value: opt.moment(value, "valid_to"),
+        "expires_at": lambda value: opt.moment(value, "expires_at"),
+    }
+    given = cast("Mapping[str, Any]", changes)
+    changed = {name: check(given[name]) for name, check in checks.items() if name in given}
+    if not changed:
+        raise InvalidInput(f"nothing to change; name one of: {', '.join(checks)}", code="empty")
+    return changed

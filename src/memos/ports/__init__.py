@@ -1,0 +1,1 @@
+"""What the core asks of the world outside, cut by capability, batch first."""

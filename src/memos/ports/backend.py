@@ -1,0 +1,70 @@
+"""How an adapter announces itself: one constant ``backend`` per module, found by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from memos.ports.models import Embedder
+from memos.ports.queue import JobQueue
+from memos.ports.stores import (
+    AccountStore,
+    BlobStore,
+    FeatureIndex,
+    LinkIndex,
+    Maintenance,
+    RecordStore,
+    TextIndex,
+    VectorIndex,
+)
+
+
+class Role(StrEnum):
+    """A port that a backend can stand behind."""
+
+    RECORDS = "records"
+    VECTORS = "vectors"
+    TEXT = "text"
+    LINKS = "links"
+    BLOBS = "blobs"
+    ACCOUNTS = "accounts"
+    JOBS = "jobs"
+    EMBEDDER = "embedder"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The ports of an opened backend; those outside its roles are None.
+
+    ``features`` and ``maintenance`` are optional abilities of a record store: computing the
+    scorer's features over a whole cube at once, and proving and rebuilding derived state.
+    """
+
+    records: RecordStore | None = None
+    vectors: VectorIndex | None = None
+    text: TextIndex | None = None
+    links: LinkIndex | None = None
+    blobs: BlobStore | None = None
+    accounts: AccountStore | None = None
+    jobs: JobQueue | None = None
+    embedder: Embedder | None = None
+    features: FeatureIndex | None = None
+    maintenance: Maintenance | None = None
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend(Generic[S]):
+    """An adapter: its name, the roles it can take, its own typed settings, and how to open it."""
+
+    name: str
+    roles: frozenset[Role]
+    settings: type[S]
+    open: Callable[[S], AbstractAsyncContextManager[Opened]]

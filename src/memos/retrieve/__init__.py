@@ -1,0 +1,1 @@
+"""Lanes nominate, one scorer decides, one packer cuts."""

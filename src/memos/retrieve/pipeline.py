@@ -1,0 +1,229 @@
+"""A search from question to hits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import anyio
+
+from memos.analysis import count_terms, index_text, query_terms, words
+from memos.errors import UpstreamError
+from memos.filters import Filter, matches
+from memos.ports.models import Embedder
+from memos.ports.stores import FeatureIndex, Features, Question, RecordStore
+from memos.retrieve.pack import Dedup, pack
+from memos.retrieve.recipe import Recipe
+from memos.retrieve.score import Order, Ranked
+from memos.types import Memory, Scope, Vector
+
+_SPARE: Final = 1.5
+"""How many more rows than hits are read at first, so that dropped ones have a successor."""
+_TOKENS_PER_MEMORY: Final = 20
+"""A low guess; how many memories may fit into a token budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question and how to answer it.
+
+    Attributes:
+        text: The question.
+        where: Which memories may answer.
+        limit: Hits at most.
+        budget: Tokens that the hits' texts may have together, or None.
+        recipe: The strategy.
+        dedup: What counts as said before.
+        at: The moment of the question.
+        as_of: Answer from what was known at that instant.
+        candidates: How many each lane nominates.
+    """
+
+    text: str
+    where: Filter
+    limit: int
+    budget: int | None
+    recipe: Recipe
+    dedup: Dedup
+    at: datetime
+    as_of: datetime | None
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a memory was found.
+
+    Attributes:
+        lanes: Lane -> its rank there, from 0.
+        parts: What each feature added to the score.
+        features: The features themselves: cosines, BM25 of the turn and of its windows, ...
+        words: The query's index terms that the text holds.
+    """
+
+    lanes: Mapping[str, int]
+    parts: Mapping[str, float]
+    features: Mapping[str, float]
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A memory that answers; ``score`` compares hits of one search only."""
+
+    memory: Memory
+    score: float
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a search did: milliseconds by step, candidates that were scored, the recipe."""
+
+    timings_ms: Mapping[str, float]
+    candidates: int
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Hits, best first; ``degraded`` names the lanes that failed and are missing from the answer."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[str, ...]
+    trace: Trace
+
+
+class _Prepared(NamedTuple):
+    vector: Vector | None
+    terms: Mapping[str, float]
+    speakers: frozenset[str]
+    degraded: tuple[str, ...]
+
+
+class _Clock:
+    """Milliseconds by step."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, step: str) -> None:
+        """Note what passed since the last mark."""
+        now = time.perf_counter()
+        self.steps[step] = (now - self._last) * 1000
+        self._last = now
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """Searches the cubes of a scope: embed, features per cube, score, read once, pack."""
+
+    records: RecordStore
+    features: FeatureIndex
+    embedder: Embedder
+    narrow: Callable[[Scope, str], Scope]
+
+    async def search(self, query: Query, scope: Scope) -> SearchResult:
+        """Return the hits of ``query`` over the cubes of ``scope``.
+
+        Raises:
+            StoreError: The record store failed. A failing model only degrades the answer.
+            Conflict: A cube was embedded with another model.
+        """
+        clock = _Clock()
+        prepared = await self._prepare(query)
+        clock.mark("prepare")
+        question = Question(
+            prepared.vector, self.embedder.name if prepared.vector is not None else "", prepared.terms,
+            prepared.speakers, query.where, query.at, query.as_of, query.candidates,
+        )  # fmt: skip
+        found = await self._features(question, scope)
+        clock.mark("features")
+        order = Order(found, query.recipe)
+        clock.mark("score")
+        hits = await self._hits(order, query, prepared, scope)
+        clock.mark("read")
+        return SearchResult(hits, prepared.degraded, Trace(clock.steps, len(order), query.recipe.name))
+
+    async def _prepare(self, query: Query) -> _Prepared:
+        terms = query_terms(query.text) if query.recipe.text else {}
+        vector: Vector | None = None
+        degraded: tuple[str, ...] = ()
+        if query.recipe.meaning:
+            try:
+                vector = (await self.embedder.embed([query.text], "query"))[0]
+            except UpstreamError as error:
+                if not query.recipe.text:
+                    raise
+                degraded = (f"vector: {error.code}",)
+        return _Prepared(vector, terms, words(query.text), degraded)
+
+    async def _features(self, question: Question, scope: Scope) -> list[Features]:
+        cubes = sorted(scope.grants)
+        if len(cubes) == 1:
+            return [await self.features.features(question, cubes[0], scope)]
+        found: dict[str, Features] = {}
+
+        async def look(cube: str) -> None:
+            found[cube] = await self.features.features(question, cube, self.narrow(scope, cube))
+
+        async with anyio.create_task_group() as tasks:
+            for cube in cubes:
+                tasks.start_soon(look, cube)
+        return [found[cube] for cube in cubes]
+
+    async def _hits(
+        self, order: Order, query: Query, prepared: _Prepared, scope: Scope
+    ) -> tuple[Hit, ...]:
+        most = query.limit if query.budget is None else query.budget // _TOKENS_PER_MEMORY + 1
+        want = min(len(order), int(min(most, query.limit) * _SPARE) + 4)
+        while True:
+            rows = await self._read(order.keys(want), query, scope)
+            picked = list(
+                pack(rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup)
+            )
+            if len(picked) >= query.limit or want == len(order):
+                break
+            want = min(len(order), want * 4)
+        rank_of = {key: rank for rank, key in enumerate(order.keys(want))}
+        return tuple(
+            _hit(order[rank_of[memory.place.cube, memory.id]], memory, prepared) for memory in picked
+        )
+
+    async def _read(
+        self, keys: Sequence[tuple[str, str]], query: Query, scope: Scope
+    ) -> dict[tuple[str, str], Memory]:
+        """Read candidates; those that moved on since their lanes looked are left out."""
+        if not keys:
+            return {}
+        ids = list(dict.fromkeys(id for _, id in keys))
+        if query.as_of is None:
+            found = await self.records.get(ids, scope)
+        else:
+            found = await self._past(ids, query.as_of, scope)
+        rows = {
+            (memory.place.cube, memory.id): memory
+            for memory in found
+            if memory.retired_at is None and matches(query.where, memory)
+        }
+        return {key: rows[key] for key in keys if key in rows}
+
+    async def _past(self, ids: Sequence[str], as_of: datetime, scope: Scope) -> list[Memory]:
+        versions = [version for id in ids for version in await self.records.history(id, scope)]
+        return [
+            replace(version, retired_at=None, superseded_by=None, status="activated")
+            for version in versions
+            if version.recorded_at is not None
+            and version.recorded_at <= as_of
+            and (version.retired_at is None or version.retired_at > as_of)
+        ]
+
+
+def _hit(ranked: Ranked, memory: Memory, prepared: _Prepared) -> Hit:
+    held = count_terms(index_text(memory))
+    matched = tuple(term for term in prepared.terms if term in held)
+    return Hit(memory, ranked.score, Why(ranked.lanes, ranked.parts, ranked.features, matched))

@@ -1,0 +1,100 @@
+"""The one scorer: features of the candidates in, order and reasons out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memos.ports.stores import Feature, Features
+from memos.relevance import TEXT_WEIGHTS
+from memos.retrieve.recipe import Recipe
+
+Column = NDArray[np.float32]
+_STANDARDISED: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
+
+
+class Ranked(NamedTuple):
+    """A candidate in its place.
+
+    Attributes:
+        cube: Where it lives.
+        id: Which it is.
+        score: The sum of ``parts``; comparable within one search only.
+        parts: What each feature contributed.
+        features: The features as they were.
+        lanes: Lane -> rank in it, from 0.
+    """
+
+    cube: str
+    id: str
+    score: float
+    parts: Mapping[str, float]
+    features: Mapping[str, float]
+    lanes: Mapping[str, int]
+
+
+class Order:
+    """The candidates of a search, best first; reasons are worked out for those that are read."""
+
+    def __init__(self, found: Sequence[Features], recipe: Recipe) -> None:
+        """Score the candidates of every cube together; ties go by cube and id."""
+        self._found = found
+        self._cubes = np.repeat(np.arange(len(found)), [len(part.ids) for part in found])
+        self._ids = [id for part in found for id in part.ids]
+        self._parts = _contributions(found, recipe)
+        total = sum(self._parts.values(), np.zeros(len(self._ids), np.float32))
+        self._scores: Column = total
+        self._order = sorted(
+            range(len(self._ids)), key=lambda i: (-float(total[i]), int(self._cubes[i]), self._ids[i])
+        )
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, rank: int) -> Ranked:
+        at = self._order[rank]
+        part = self._found[int(self._cubes[at])]
+        first = int(np.searchsorted(self._cubes, self._cubes[at]))
+        ranks = {name: int(values[at - first]) for name, values in part.lanes.items()}
+        return Ranked(
+            cube=part.cube,
+            id=self._ids[at],
+            score=float(self._scores[at]),
+            parts={name: float(column[at]) for name, column in self._parts.items()},
+            features={str(name): float(column[at - first]) for name, column in part.columns.items()},
+            lanes={name: rank for name, rank in ranks.items() if rank >= 0},
+        )
+
+    def keys(self, count: int) -> list[tuple[str, str]]:
+        """Return (cube, id) of the first ``count``."""
+        return [(self._found[int(self._cubes[i])].cube, self._ids[i]) for i in self._order[:count]]
+
+
+def _contributions(found: Sequence[Features], recipe: Recipe) -> dict[str, Column]:
+    parts: dict[str, Column] = {}
+    if recipe.text:
+        text = sum(
+            (weight * _column(found, feature) for feature, weight in TEXT_WEIGHTS.items()),
+            np.zeros(sum(len(part.ids) for part in found), np.float32),
+        )
+        parts["text"] = recipe.text * _standardised(text)
+    for feature, weight in recipe.weights.items():
+        column = _column(found, feature)
+        parts[str(feature)] = weight * (_standardised(column) if feature in _STANDARDISED else column)
+    return parts
+
+
+def _column(found: Sequence[Features], feature: Feature) -> Column:
+    columns = [part.columns.get(feature, np.zeros(len(part.ids), np.float32)) for part in found]
+    return np.concatenate(columns) if columns else np.zeros(0, np.float32)
+
+
+def _standardised(values: Column) -> Column:
+    """Return z-scores over the candidates; all zero where they do not differ."""
+    spread = float(values.std()) if len(values) else 0.0
+    if spread < 1e-6:  # noqa: PLR2004 - float32 noise
+        return np.zeros(len(values), np.float32)
+    return (values - values.mean()) / spread

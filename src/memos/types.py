@@ -1,0 +1,312 @@
+"""The values that everything else passes around. All are frozen; behaviour lives in functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Json: TypeAlias = object
+"""A JSON value: None, bool, int, float, str, a list or a mapping of these; checked at the edge."""
+JsonObject: TypeAlias = Mapping[str, Json]
+Vector: TypeAlias = NDArray[np.float32]
+"""One embedding: shape (dimensions,), L2-normalised."""
+
+Tier: TypeAlias = Literal["working", "long_term", "user", "outer"]
+Status: TypeAlias = Literal["activated", "resolving", "archived", "deleted"]
+Access: TypeAlias = Literal["read", "write"]
+
+_NO_JSON: JsonObject = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record lives. ``account`` is the tenant; the rest is inside it."""
+
+    account: str
+    cube: str
+    user: str | None = None
+    agent: str | None = None
+    app: str | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a caller may do. Only ``memos.users.access`` makes one.
+
+    Attributes:
+        account: The tenant; nothing outside it can be named.
+        principal: The user who acts.
+        grants: Cube id -> ``read`` or ``write`` (write includes read).
+    """
+
+    account: str
+    principal: str
+    grants: Mapping[str, Access]
+
+    def may(self, cube: str, access: Access) -> bool:
+        """Whether this scope allows ``access`` to ``cube``."""
+        held = self.grants.get(cube)
+        return held == "write" or (held is not None and held == access)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The evidence that a memory was made from: a message, a file, a page.
+
+    ``start`` and ``end`` are character offsets of the evidence inside the original.
+    """
+
+    type: str = "chat"
+    id: str | None = None
+    role: str | None = None
+    speaker: str | None = None
+    at: datetime | None = None
+    start: int | None = None
+    end: int | None = None
+    uri: str | None = None
+    blob: str | None = None
+    extra: JsonObject = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One textual memory, whatever its kind; see ``memos.kinds`` for what a kind is.
+
+    A change makes a new version; ``recorded_at`` is when this version was written and
+    ``retired_at`` when it stopped to be the current one. ``valid_from`` and ``valid_to`` speak of
+    the world, not of us. ``position`` orders the memories of one session; ``keys`` are what
+    duplicates of this memory would share, unique within a cube.
+    """
+
+    id: str
+    kind: str
+    text: str
+    place: Place
+    tier: Tier = "long_term"
+    status: Status = "activated"
+    tags: tuple[str, ...] = ()
+    title: str | None = None
+    speaker: str | None = None
+    position: int | None = None
+    confidence: float | None = None
+    sources: tuple[Source, ...] = ()
+    keys: tuple[str, ...] = ()
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    created_at: datetime | None = None
+    recorded_at: datetime | None = None
+    retired_at: datetime | None = None
+    expires_at: datetime | None = None
+    superseded_by: str | None = None
+    version: int = 1
+    info: JsonObject = field(default_factory=dict[str, Json])
+    data: JsonObject = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A directed relation between two memories of one cube."""
+
+    source: str
+    target: str
+    relation: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A memory to store, with what its indexes need.
+
+    Attributes:
+        memory: The record. ``position`` None in a session means: next in that session.
+        vector: Its embedding, or None when it is not to be found by meaning.
+        terms: Index term -> occurrences in the text (``memos.analysis``).
+    """
+
+    memory: Memory
+    vector: Vector | None = None
+    terms: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Hide a memory and keep its history; ``superseded_by`` names its successor, if any."""
+
+    id: str
+    superseded_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last position a session is expected to have, or None when it has no memory yet."""
+
+    place: Place
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work for later, ordered within its ``scope_key``."""
+
+    id: str
+    label: str
+    account: str
+    cube: str
+    payload: JsonObject
+    scope_key: str = ""
+    priority: int = 0
+    attempts: int = 0
+    due_at: datetime | None = None
+    memories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One change of one cube, applied as a whole or not at all, and once per ``id``.
+
+    Attributes:
+        id: Makes a repeated call harmless.
+        account: The tenant.
+        cube: The cube that every part of the batch belongs to.
+        embedder: Name of the model behind the vectors; a cube has one.
+        puts: Memories to add, or new versions of existing ids.
+        retires: Memories to hide, history kept.
+        erases: Ids whose every trace goes, but for a tombstone.
+        links: Relations to add.
+        jobs: Follow-up work, committed with the change.
+        expect: Memory id -> the version it must have now (0: must not exist).
+        heads: Sessions that must not have grown meanwhile.
+    """
+
+    id: str
+    account: str
+    cube: str
+    embedder: str | None = None
+    puts: tuple[Put, ...] = ()
+    retires: tuple[Retire, ...] = ()
+    erases: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    expect: Mapping[str, int] = field(default_factory=dict[str, int])
+    heads: tuple[Head, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a batch did.
+
+    Attributes:
+        cursor: Position in the change log after the batch.
+        ids: For every put, in order, the id under which its content is stored: its own, or that
+            of the memory which already held one of its keys.
+        stored: For every put, whether it wrote a row.
+        repeated: Whether the batch had been applied before, and nothing was done now.
+    """
+
+    cursor: int
+    ids: tuple[str, ...]
+    stored: tuple[bool, ...] = ()
+    repeated: bool = False
+
+
+class ChangeKind(StrEnum):
+    """What a change means for an index."""
+
+    PUT = "put"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the log that derived indexes follow."""
+
+    cursor: int
+    kind: ChangeKind
+    account: str
+    cube: str
+    id: str
+    put: Put | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate of a lane: an id and the lane's own score, never the record."""
+
+    cube: str
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A window over a listing. ``after`` is the cursor that the last page ended with."""
+
+    limit: int = 100
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPage:
+    """Memories in the order they were recorded; ``next`` continues, None ends."""
+
+    items: tuple[Memory, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What BM25 has to know about a cube: live documents, their mean length, term -> documents."""
+
+    documents: int
+    mean_length: float
+    frequencies: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """All that is left of an erased memory."""
+
+    id: str
+    erased_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody inside an account."""
+
+    id: str
+    account: str
+    name: str
+    created_at: datetime
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cube:
+    """A container of memories, with one owner and one embedder."""
+
+    id: str
+    account: str
+    name: str
+    owner: str
+    created_at: datetime
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """``principal`` may ``access`` ``cube``; its id is ``principal/cube``."""
+
+    id: str
+    account: str
+    principal: str
+    cube: str
+    access: Access
+    version: int = 0

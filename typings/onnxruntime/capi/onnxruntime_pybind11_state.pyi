@@ -1,0 +1,1 @@
+"""The driver's own exceptions are attributes of this module."""
