@@ -85,7 +85,7 @@ class Subject:
 
     def erase(self, ids: Sequence[str]) -> None:
         """Remove memories for good."""
-        self.mos.forget(ids, user=self.user, erase=True)
+        self.mos.forget(ids, user=self.user, mode="erase")
 
 
 def bundled_embedder() -> Embedder:

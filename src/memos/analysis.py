@@ -12,10 +12,10 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import Final
+from functools import cache, lru_cache
+from importlib import import_module
+from typing import Final, Protocol, cast
 
-import rjieba
 from Stemmer import Stemmer
 
 from memos.types import Memory
@@ -42,6 +42,8 @@ _TOKEN: Final = re.compile(
     rf"|(?P<emoji>[{_EMOJI}])"
     rf"|(?P<word>(?:(?![{_HAN}{_UNSPACED}])\w)+(?:[.'’_\-/:@](?:(?![{_HAN}{_UNSPACED}])\w)+)*)"
 )
+_ASCII_WORD: Final = re.compile(r"\w+(?:[.'_\-/:@]\w+)*", re.ASCII)
+"""What ``_TOKEN`` finds in ASCII text, where nothing but words can be found."""
 _PARTS: Final = re.compile(r"[^\W_]+")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WIDE: Final = re.compile(r"[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f]")
@@ -50,13 +52,28 @@ _MAX_WORD: Final = 64
 """Longer runs are encoded data, not words; they are cut here."""
 
 
+class _Segmenter(Protocol):
+    def cut_for_search(self, text: str) -> list[str]: ...
+
+
+@cache
+def _segmenter() -> _Segmenter:
+    """Return rjieba; it loads its dictionary when imported, which texts without Han can do without."""
+    return cast("_Segmenter", import_module("rjieba"))
+
+
 def count_terms(text: str) -> dict[str, int]:
     """Return index term -> occurrences in ``text``.
 
     Raises nothing: any string has terms, maybe none.
     """
     counts: dict[str, int] = {}
-    for term in _terms(text):
+    if text.isascii():
+        for token in _ASCII_WORD.findall(text):
+            for term in _word_terms(token):
+                counts[term] = counts.get(term, 0) + 1
+        return counts
+    for term in _terms(unicodedata.normalize("NFKC", text)):
         counts[term] = counts.get(term, 0) + 1
     return counts
 
@@ -97,15 +114,14 @@ def words(text: str) -> frozenset[str]:
     found: set[str] = set()
     for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text)):
         if match.lastgroup == "han":
-            found.update(rjieba.cut_for_search(match.group()))
+            found.update(_segmenter().cut_for_search(match.group()))
         else:
             found.update(fold(part) for part in _PARTS.findall(match.group()))
     return frozenset(found)
 
 
 def _terms(text: str) -> Iterable[str]:
-    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    for match in _TOKEN.finditer(plain):
+    for match in _TOKEN.finditer(text):
         token = match.group()
         if match.lastgroup == "word":
             yield from _word_terms(token)
@@ -145,7 +161,7 @@ def _stemmed(word: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def _han_terms(run: str) -> tuple[str, ...]:
-    return tuple(word for word in rjieba.cut_for_search(run) if word not in STOP_WORDS)
+    return tuple(word for word in _segmenter().cut_for_search(run) if word not in STOP_WORDS)
 
 
 def _bigrams(run: str) -> Iterable[str]:

@@ -20,6 +20,7 @@ from memos.errors import ConfigError
 
 _Object: TypeAlias = dict[str, object]
 
+
 @dataclass(frozen=True, slots=True)
 class Name:
     """What becomes of one of MemOS's environment names.
@@ -88,7 +89,8 @@ NAMES: Final[Mapping[str, Name]] = {
     **_asks(_MODEL, MEMRADER_="", MEMREADER_=_NO, MEM_READER_BACKEND="simple_struct",
             MEM_READER_MEM_VERSION_SWITCH="off", MEM_READER_SAVE_RAWFILENODE=f"true {_NO}"),
     **_asks(_CHUNKS, MEM_READER_CHAT_CHUNK_TYPE="default",
-            MEM_READER_CHAT_CHUNK_TOKEN_SIZE="1600", MEM_READER_CHAT_CHUNK_SESS_SIZE="10",
+            MEM_READER_CHAT_CHUNK_TOKEN_SIZE="1600",  # noqa: S106 - no secret
+            MEM_READER_CHAT_CHUNK_SESS_SIZE="10",
             MEM_READER_CHAT_CHUNK_OVERLAP="2"),
     **_asks("Neo4j as a store", NEO4J_BACKEND="", NEO4J_URI="", NEO4J_AUTH="", NEO4J_USER="",
             NEO4J_PASSWORD="", NEO4J_DB_NAME="", MOS_NEO4J_SHARED_DB=_NO),
@@ -189,7 +191,7 @@ class _EmbedderFactory(_Part):
 
 
 class _Chunking(_Part):
-    tokenizer_or_token_counter: Annotated[str, _Asks("another tokenizer")] = "gpt2"
+    tokenizer_or_token_counter: Annotated[str, _Asks("another tokenizer")] = "gpt2"  # noqa: S105 - no secret
     chunk_size: int | None = None
     chunk_overlap: Annotated[int, _Asks("chunks that overlap in another way", (0,))] = 128
     min_sentences_per_chunk: Annotated[int, _Asks("another least chunk")] = 1
@@ -353,13 +355,14 @@ def _tree(
     if chunker and chunker.config.chunk_size is not None:
         tree["ingest"] = {"chunk_tokens": chunker.config.chunk_size}
     if embedding:
-        tree["embedder"] = _present({
+        own: dict[str, object] = {
             "kind": "openai",
             "model": embedding.model_name_or_path,
             "base_url": embedding.base_url,
             "api_key": embedding.api_key,
             "dimensions": embedding.embedding_dims,
-        })
+        }
+        tree["embedder"] = _present(own)
     return _present(tree)
 
 

@@ -35,40 +35,59 @@ class _Section(BaseModel):
 class IngestSettings(_Section):
     """How what happened becomes memories."""
 
-    max_characters: int = Field(4_000_000, ge=1, description="Largest message or file, in characters.")
-    chunk_tokens: int = Field(200, ge=16, le=2000, description="Aim for the parts of long texts, in tokens.")
+    max_characters: int = Field(
+        default=4_000_000, ge=1, description="Largest message or file, in characters."
+    )
+    chunk_tokens: int = Field(
+        default=200, ge=16, le=2000, description="Aim for the parts of long texts, in tokens."
+    )
 
 
 class SearchSettings(_Section):
     """How memories are found when a call does not say."""
 
-    limit: int = Field(10, ge=1, le=1000, description="Hits that a search returns.")
-    recipe: str = Field("fast", description="Search strategy: fast, words or meaning.")
-    candidates: int = Field(200, ge=1, le=10_000, description="Candidates that each lane nominates.")
+    limit: int = Field(default=10, ge=1, le=1000, description="Hits that a search returns.")
+    recipe: str = Field(default="fast", description="Search strategy: fast, words or meaning.")
+    candidates: int = Field(
+        default=200, ge=1, le=10_000, description="Candidates that each lane nominates."
+    )
 
 
 class ServiceSettings(_Section):
     """Credentials that adapters fall back to; nothing is contacted because they are set."""
 
-    openai_api_key: SecretStr | None = Field(None, description="Key for OpenAI-compatible endpoints.")
-    openai_base_url: str | None = Field(None, description="Base URL of the OpenAI-compatible endpoint.")
-    hf_endpoint: str | None = Field(None, description="Hugging Face endpoint or mirror.")
+    openai_api_key: SecretStr | None = Field(
+        default=None, description="Key for OpenAI-compatible endpoints."
+    )
+    openai_base_url: str | None = Field(
+        default=None, description="Base URL of the OpenAI-compatible endpoint."
+    )
+    hf_endpoint: str | None = Field(default=None, description="Hugging Face endpoint or mirror.")
 
 
 class Settings(_Section):
     """Everything that can be configured."""
 
     home: Path = Field(
-        default_factory=lambda: Path.home() / ".memos", description="Directory of the embedded store."
+        default_factory=lambda: Path.home() / ".memos",
+        description="Directory of the embedded store.",
     )
-    account: str = Field("local", min_length=1, description="The tenant that this process acts for.")
-    user: str = Field("default", min_length=1, description="The user who acts when a call names none.")
-    session: str | None = Field(None, description="The session of messages when a call names none.")
+    account: str = Field(
+        default="local", min_length=1, description="The tenant that this process acts for."
+    )
+    user: str = Field(
+        default="default", min_length=1, description="The user who acts when a call names none."
+    )
+    session: str | None = Field(
+        default=None, description="The session of messages when a call names none."
+    )
     store: Mapping[str, object] = Field(
-        default_factory=lambda: {"kind": _KINDS["store"]}, description="Record store: kind and its own fields."
+        default_factory=lambda: {"kind": _KINDS["store"]},
+        description="Record store: kind and its own fields.",
     )
     embedder: Mapping[str, object] = Field(
-        default_factory=lambda: {"kind": _KINDS["embedder"]}, description="Embedder: kind and its own fields."
+        default_factory=lambda: {"kind": _KINDS["embedder"]},
+        description="Embedder: kind and its own fields.",
     )
     ingest: IngestSettings = Field(default_factory=IngestSettings, description="Reading.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="Searching.")
@@ -172,12 +191,12 @@ def _is_setting(path: str) -> bool:
     if field is None or not rest:
         return field is not None
     section = field.annotation
-    return isinstance(section, type) and issubclass(section, _Section) and rest in section.model_fields
+    return (
+        isinstance(section, type) and issubclass(section, _Section) and rest in section.model_fields
+    )
 
 
-def _legacy(
-    environ: Mapping[str, str], dotenv: Mapping[str, str]
-) -> dict[str, tuple[object, str]]:
+def _legacy(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> dict[str, tuple[object, str]]:
     """Translate MemOS's names as one whole: an embedder's may stand in both places."""
     found = mosconfig.from_environment({**dotenv, **environ})
     return {
@@ -212,7 +231,9 @@ def _toml(path: Path, *, required: bool) -> Mapping[str, object]:
             raise ConfigError(f"MEMOS_CONFIG names {path.name!r}, which does not exist") from None
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not valid TOML: {error}", code="invalid_settings") from None
+        raise ConfigError(
+            f"{path.name} is not valid TOML: {error}", code="invalid_settings"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path.name} cannot be read: {error.strerror}") from error
 

@@ -20,7 +20,7 @@ from memos.retrieve.recipe import Recipe
 from memos.retrieve.score import Order, Ranked
 from memos.types import Memory, Scope, Vector
 
-_SPARE: Final = 1.5
+_SPARE: Final = 1.2
 """How many more rows than hits are read at first, so that dropped ones have a successor."""
 _TOKENS_PER_MEMORY: Final = 20
 """A low guess; how many memories may fit into a token budget."""

@@ -40,16 +40,14 @@ class Order:
     """The candidates of a search, best first; reasons are worked out for those that are read."""
 
     def __init__(self, found: Sequence[Features], recipe: Recipe) -> None:
-        """Score the candidates of every cube together; ties go by cube and id."""
+        """Score the candidates of every cube together; ties stay in the order they came in."""
         self._found = found
         self._cubes = np.repeat(np.arange(len(found)), [len(part.ids) for part in found])
         self._ids = [id for part in found for id in part.ids]
         self._parts = _contributions(found, recipe)
         total = sum(self._parts.values(), np.zeros(len(self._ids), np.float32))
         self._scores: Column = total
-        self._order = sorted(
-            range(len(self._ids)), key=lambda i: (-float(total[i]), int(self._cubes[i]), self._ids[i])
-        )
+        self._order: list[int] = np.argsort(-total, kind="stable").tolist()
 
     def __len__(self) -> int:
         return len(self._order)

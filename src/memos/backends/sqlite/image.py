@@ -94,9 +94,13 @@ class Matrix:
         self._used = need
 
     def dot(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the inner product of every row with ``query``."""
-        base, tail = self.parts
-        return np.concatenate((base @ query, tail @ query)) if len(tail) else base @ query
+        """Return the inner product of every row with ``query``.
+
+        ``vecdot`` is as fast as BLAS here, where memory is the limit, and starts no threads that
+        would fight with other searches for the cores.
+        """
+        base, tail = (np.vecdot(part, query) for part in self.parts)
+        return np.concatenate((base, tail)) if len(tail) else base
 
 
 class Layout:

@@ -1,0 +1,1 @@
+"""The command ``memos``: the public API from a terminal."""

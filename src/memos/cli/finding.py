@@ -1,0 +1,204 @@
+"""``memos search``, ``get``, ``list`` and ``history``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from memos.cli.adding import read_json
+from memos.cli.output import emit, plain, say, source_of, table
+from memos.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from memos import MOS
+    from memos.options import ListOptions, SearchOptions, Where
+    from memos.retrieve.pipeline import Hit, SearchResult
+    from memos.types import Memory
+
+_Cubes = Annotated[list[str] | None, typer.Option("--cube", help="Only in this cube; repeatable.")]
+_Filter = Annotated[str | None, typer.Option("--filter", help="A filter, in JSON.")]
+_Limit = Annotated[int | None, typer.Option(help="Results at most.")]
+_AsOf = Annotated[
+    str | None, typer.Option(help="Answer from what was known at that time, ISO 8601.")
+]
+_Id = Annotated[str, typer.Argument(help="Id of a memory.")]
+_Cube = Annotated[str | None, typer.Option(help="The cube that holds it.")]
+
+_SEARCH: Final = (
+    'memos search "What must Zoe not eat?"',
+    "memos search 什么时候报到 --limit 3 --explain",
+    """memos search rent --filter '{"tags": {"contains": "home"}}' --as-of 2026-03-01 --json""",
+)
+_GET: Final = ("memos get 0199f3c2-6a0e-7cc1-9d5e-0d6a3b0a4f11",)
+_LIST: Final = (
+    "memos list --limit 20",
+    """memos list --all --filter '{"created_at": {"gte": "2026-01-01"}}' --json""",
+)
+_HISTORY: Final = ("memos history 0199f3c2-6a0e-7cc1-9d5e-0d6a3b0a4f11",)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    command(app, "search", examples=_SEARCH)(search)
+    command(app, "get", examples=_GET)(get)
+    command(app, "list", examples=_LIST)(list_)
+    command(app, "history", examples=_HISTORY)(history)
+
+
+def search(  # noqa: PLR0913 - typer reads the options from the signature
+    session: Session,
+    *,
+    query: Annotated[str, typer.Argument(help="What is asked, in any language.")],
+    limit: _Limit = None,
+    cube: _Cubes = None,
+    filter_: _Filter = None,
+    as_of: _AsOf = None,
+    budget: Annotated[int | None, typer.Option(help="Tokens of all results together.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="fast, words or meaning.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each was found.")] = False,
+) -> None:
+    """Find what answers a question, best first."""
+    options: SearchOptions = {}
+    if limit is not None:
+        options["limit"] = limit
+    if cube:
+        options["cubes"] = cube
+    if filter_ is not None:
+        options["where"] = read_json(filter_, "--filter")
+    if as_of is not None:
+        options["as_of"] = as_of
+    if budget is not None:
+        options["budget"] = budget
+    if recipe is not None:
+        options["recipe"] = recipe
+    with session.open() as mos:
+        result = mos.search(query, **options)
+    if session.as_json:
+        emit(result)
+        return
+    _show_hits(result)
+    if explain:
+        _explain(result.hits)
+
+
+def get(session: Session, *, id: _Id, cube: _Cube = None) -> None:
+    """Show one memory with all that is known of it."""
+    who: Where = {} if cube is None else {"cube": cube}
+    with session.open() as mos:
+        memory = mos.get(id, **who)
+    if session.as_json:
+        emit(memory)
+        return
+    say(memory.text)
+    table({"field": "dim", "value": ""}, _facts(memory))
+
+
+def list_(
+    session: Session,
+    *,
+    filter_: _Filter = None,
+    limit: _Limit = None,
+    cursor: Annotated[str | None, typer.Option(help="Go on where a page ended.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every page.")] = False,
+    cube: _Cubes = None,
+    as_of: _AsOf = None,
+) -> None:
+    """List memories in the order in which they were recorded."""
+    options: ListOptions = {}
+    if filter_ is not None:
+        options["where"] = read_json(filter_, "--filter")
+    if limit is not None:
+        options["limit"] = limit
+    if cube:
+        options["cubes"] = cube
+    if as_of is not None:
+        options["as_of"] = as_of
+    with session.open() as mos:
+        items, following = _pages(mos, options, cursor, every=all_)
+    if session.as_json:
+        emit({"items": items, "next": following})
+        return
+    table(
+        {"id": "dim", "source": "cyan", "kind": "", "memory": ""},
+        [(memory.id, source_of(memory), memory.kind, memory.text) for memory in items],
+    )
+    if following is not None:
+        say(f"more: --cursor {following}")
+
+
+def history(session: Session, *, id: _Id, cube: _Cube = None) -> None:
+    """Show every version of a memory, oldest first."""
+    who: Where = {} if cube is None else {"cube": cube}
+    with session.open() as mos:
+        versions = mos.history(id, **who)
+    if session.as_json:
+        emit({"items": versions})
+        return
+    table(
+        {"version": "", "recorded": "cyan", "until": "cyan", "memory": ""},
+        [(m.version, m.recorded_at, m.retired_at, m.text) for m in versions],
+    )
+
+
+def _pages(
+    mos: MOS, options: ListOptions, cursor: str | None, *, every: bool
+) -> tuple[list[Memory], str | None]:
+    found: list[Memory] = []
+    while True:
+        here: ListOptions = options if cursor is None else {**options, "cursor": cursor}
+        page = mos.get_all(**here)
+        found += page.items
+        cursor = page.next
+        if cursor is None or not every:
+            return found, cursor
+
+
+def _show_hits(result: SearchResult) -> None:
+    if not result.hits:
+        say("nothing found")
+    else:
+        rows = [
+            (number, f"{hit.score:.3f}", hit.memory.text, source_of(hit.memory), hit.memory.id)
+            for number, hit in enumerate(result.hits, 1)
+        ]
+        table({"": "dim", "score": "", "memory": "", "source": "cyan", "id": "dim"}, rows)
+    for lane in result.degraded:
+        say(f"without the lane {lane}: it failed")
+
+
+def _explain(hits: Sequence[Hit]) -> None:
+    for number, hit in enumerate(hits, 1):
+        lanes = ", ".join(f"{lane} #{rank + 1}" for lane, rank in hit.why.lanes.items())
+        say(f"\n{number}. {plain(hit.memory.text)[:80]}")
+        say(f"   lanes: {lanes or 'none'}   words: {', '.join(hit.why.words) or 'none'}")
+        table(
+            {"feature": "", "value": "", "adds to the score": ""},
+            [
+                (name, f"{value:.4f}", f"{hit.why.parts.get(name, 0.0):+.4f}")
+                for name, value in hit.why.features.items()
+            ],
+        )
+
+
+def _facts(memory: Memory) -> list[tuple[str, object]]:
+    place = memory.place
+    facts: list[tuple[str, object]] = [
+        ("id", memory.id),
+        ("kind", memory.kind),
+        ("tier", memory.tier),
+        ("status", memory.status),
+        ("source", source_of(memory)),
+        ("place", " / ".join(filter(None, (place.account, place.cube, place.user, place.session)))),
+        ("title", memory.title),
+        ("tags", ", ".join(memory.tags)),
+        ("version", memory.version),
+        ("created", memory.created_at),
+        ("recorded", memory.recorded_at),
+        ("retired", memory.retired_at),
+        ("expires", memory.expires_at),
+        ("superseded by", memory.superseded_by),
+        *((f"info.{name}", value) for name, value in memory.info.items()),
+    ]
+    return [(name, value) for name, value in facts if value not in (None, "")]
