@@ -20,14 +20,17 @@ from Stemmer import Stemmer
 
 from memos.types import Memory
 
-_STOP_EN: Final = """a an and are as at be been but by did do does for from had has have he her hers
-him his i if in into is it its me my of on or our she so than that the their them they this those
-to was we were what when where which who will with would you your s t am about can could how""".split()
-_STOP_ZH: Final = (
-    "的 了 是 在 和 与 我 你 他 她 它 我们 你们 他们 这 那 吗 呢 吧 啊 也 就 都 而 及 着 或 把 被 "
-    "什么 哪 哪个 哪些 怎么 请问 一个 有 会 对 个 上 中 里 呀 哦 嗯"
-).split()
-STOP_WORDS: Final = frozenset(_STOP_EN) | frozenset(_STOP_ZH)
+_STOP_EN: Final = """
+a an and are as at be been but by did do does for from had has have he her hers him his
+i if in into is it its me my of on or our she so than that the their them they this
+those to was we were what when where which who will with would you your s t am about
+can could how
+"""
+_STOP_ZH: Final = """
+的 了 是 在 和 与 我 你 他 她 它 我们 你们 他们 这 那 吗 呢 吧 啊 也 就 都 而 及 着 或 把 被
+什么 哪 哪个 哪些 怎么 请问 一个 有 会 对 个 上 中 里 呀 哦 嗯
+"""
+STOP_WORDS: Final = frozenset(_STOP_EN.split()) | frozenset(_STOP_ZH.split())
 
 _HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 _UNSPACED: Final = (
@@ -46,7 +49,9 @@ _ASCII_WORD: Final = re.compile(r"\w+(?:[.'_\-/:@]\w+)*", re.ASCII)
 """What ``_TOKEN`` finds in ASCII text, where nothing but words can be found."""
 _PARTS: Final = re.compile(r"[^\W_]+")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_WIDE: Final = re.compile(r"[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f]")
+_WIDE: Final = re.compile(
+    r"[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f]"
+)
 _LETTERS_PER_TOKEN: Final = 4
 _MAX_WORD: Final = 64
 """Longer runs are encoded data, not words; they are cut here."""
@@ -58,7 +63,7 @@ class _Segmenter(Protocol):
 
 @cache
 def _segmenter() -> _Segmenter:
-    """Return rjieba; it loads its dictionary when imported, which texts without Han can do without."""
+    """Return rjieba; importing it loads its dictionary, which only Han text needs."""
     return cast("_Segmenter", import_module("rjieba"))
 
 
@@ -135,7 +140,7 @@ def _terms(text: str) -> Iterable[str]:
 
 @lru_cache(maxsize=65536)
 def _word_terms(token: str) -> tuple[str, ...]:
-    """Return the stem of a plain word; of a compound (``user_id``, ``3.11``) itself and its parts."""
+    """Return the stem of a word; of a compound (``user_id``, ``3.11``) itself and its parts."""
     parts = [p for piece in _PARTS.findall(token[:_MAX_WORD]) for p in _CAMEL.split(piece)]
     if len(parts) == 1:
         return _stemmed(parts[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,6 @@ from memos.retrieve.features import LaneFeatures
 from memos.retrieve.pipeline import Retrieve
 from memos.retrieve.recipe import named
 from memos.settings import Settings
-from memos.types import Scope
 from memos.users.access import Gate, narrowed
 from memos.users.service import Cubes, Users, check_id
 
@@ -32,18 +31,20 @@ T = TypeVar("T")
 
 
 class AsyncMOS(MemoryOperations):
-    """Remembers what agents hand over, and finds what matters, with its sources::
+    """Remembers what agents hand over, and finds what matters, with its sources.
 
-        async with AsyncMOS.simple() as mos:
-            await mos.add("Zoe is allergic to peanuts.")
-            result = await mos.search("What must Zoe not eat?")
+    Made by ``open`` or ``simple``::
+
+    async with AsyncMOS.simple() as mos:
+        await mos.add("Zoe is allergic to peanuts.")
+        result = await mos.search("What must Zoe not eat?")
     """
 
     @staticmethod
     @asynccontextmanager
     async def open(
         settings: Settings | None = None, *, embedder: Embedder | None = None
-    ) -> AsyncIterator[AsyncMOS]:
+    ) -> AsyncGenerator[AsyncMOS, None]:
         """Open every adapter that the settings name, and compose them.
 
         Args:
@@ -67,7 +68,9 @@ class AsyncMOS(MemoryOperations):
 
     @staticmethod
     @asynccontextmanager
-    async def simple(home: Path | str | None = None, user: str | None = None) -> AsyncIterator[AsyncMOS]:
+    async def simple(
+        home: Path | str | None = None, user: str | None = None
+    ) -> AsyncGenerator[AsyncMOS, None]:
         """Open what the environment and ``memos.toml`` configure: the embedded store, by default.
 
         Args:
@@ -81,7 +84,9 @@ class AsyncMOS(MemoryOperations):
 def simple_settings(home: Path | str | None, user: str | None) -> Settings:
     """Return the settings in force, with a home directory and a user of one's own."""
     given = {"home": home, "user": user}
-    arguments: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    arguments: dict[str, object] = {
+        name: value for name, value in given.items() if value is not None
+    }
     return configuration.load(arguments=arguments).settings
 
 
@@ -97,7 +102,10 @@ class Checked:
 async def check_settings(settings: Settings) -> list[Checked]:
     """Open every adapter once and say what happened."""
     results: list[Checked] = []
-    sections = (("embedder", settings.embedder, Role.EMBEDDER), ("store", settings.store, Role.RECORDS))
+    sections = (
+        ("embedder", settings.embedder, Role.EMBEDDER),
+        ("store", settings.store, Role.RECORDS),
+    )
     for path, section, role in sections:
         error: str | None = None
         try:

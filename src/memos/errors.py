@@ -9,13 +9,13 @@ MemosError(code, detail, context)
 │  └─ Forbidden                403
 ├─ ConfigError                 settings that cannot work; raised at start only
 │  └─ MissingExtra             an optional dependency is not installed
-├─ UpstreamError               a store or a model failed (HTTP 502/503); ``retryable`` says whether again may help
+├─ UpstreamError               a store or a model failed (HTTP 502/503); see ``retryable``
 │  ├─ StoreError
 │  ├─ ModelError
 │  ├─ QueueError
 │  ├─ RateLimited              ``retry_after`` in seconds, when the service named it
 │  └─ Timeout
-└─ DataError                   stored data cannot be trusted: corrupt, failed checksum, newer schema (HTTP 500)
+└─ DataError                   stored data is corrupt, fails its checksum, or is newer (HTTP 500)
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ JSON form (MemOS's is a subset of it)::
 A leaf is ``{field: value}`` or ``{field: {operator: value}}``; several fields in one object are
 joined by *and*. ``{}`` and ``None`` select everything. Fields are the attributes of ``Memory`` and
 ``Place``, the MemOS names of the same (``user_id``, ``memory_type``, ...), paths into ``info`` and
-``data`` (``info.a.b``), and, as in MemOS, bare names, which are looked up in ``info``, then ``data``.
+``data`` (``info.a.b``), and, as in MemOS, bare names, looked up in ``info``, then in ``data``.
 """
 
 from __future__ import annotations
@@ -170,7 +170,8 @@ def _leaf(name: str, value: object, path: str) -> Filter:
             raise _malformed(path, "an empty condition; name an operator")
         tests = tuple(_test(field, op, operand, path) for op, operand in operators.items())
         return tests[0] if len(tests) == 1 else And(tests)
-    return _test(field, "in" if isinstance(value, list | tuple) else "eq", value, path)
+    operator = "in" if isinstance(value, list | tuple) else "eq"
+    return _test(field, operator, cast("object", value), path)
 
 
 def _test(field: str, operator: object, value: object, path: str) -> Test:
@@ -189,7 +190,9 @@ def _test(field: str, operator: object, value: object, path: str) -> Test:
     if op == "in":
         if not isinstance(value, list | tuple):
             raise _malformed(path, "'in' takes a list")
-        return Test(field, op, tuple(_operand(field, v, path) for v in cast("Sequence[object]", value)))
+        return Test(
+            field, op, tuple(_operand(field, v, path) for v in cast("Sequence[object]", value))
+        )
     if op in ("gt", "gte", "lt", "lte") and not isinstance(value, str | int | float | datetime):
         raise _malformed(path, f"{op!r} takes a number, a string or a date")
     return Test(field, op, cast("Json", value) if op == "exists" else _operand(field, value, path))
@@ -251,14 +254,14 @@ def _descend(root: Mapping[str, Json], path: str) -> object:
     for step in path.split("."):
         if not isinstance(here, Mapping):
             return None
-        here = cast("Mapping[str, object]", here).get(step)
+        here = cast("Mapping[object, object]", here).get(step)
     return here
 
 
 def _holds(test: Test, memory: Memory) -> bool:
     held = field_value(memory, test.field)
     if test.operator == "exists":
-        return (held is not None and held != () and held != {}) is test.value
+        return (held not in (None, (), {})) is test.value
     if test.field in DATE_FIELDS and test.value is not None:
         return _compare_dates(test, held)
     return _COMPARE[test.operator](held, test.value)

@@ -49,7 +49,7 @@ _TIER_TYPES: Final[Mapping[Tier, str]] = {
     "outer": "OuterMemory",
 }
 _KIND_OF_TYPE: Final = {kind.memory_type: kind for kind in KINDS.values() if kind.memory_type}
-_TIER_OF_TYPE: Final = {name: tier for tier, name in _TIER_TYPES.items()}
+_TIER_OF_TYPE: Final[Mapping[str, Tier]] = {name: tier for tier, name in _TIER_TYPES.items()}
 
 
 def memory_type(memory: Memory) -> str:

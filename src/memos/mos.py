@@ -11,7 +11,7 @@ from typing import Any, Unpack, cast
 from memos import options as opt
 from memos._offload import Offload
 from memos.errors import Conflict, InvalidInput, NotFound
-from memos.filters import EVERYTHING, parse, selects_everything
+from memos.filters import Filter, parse, selects_everything
 from memos.ingest import reader
 from memos.ingest.pipeline import Ingest
 from memos.kinds import KINDS
@@ -277,9 +277,13 @@ class MemoryOperations:
         mode = cast("opt.Mode", opt.one_of(options.get("mode", "retire"), opt.Mode, "mode"))
         where = parse(options.get("where"))
         if (ids is None) == (options.get("where") is None):
-            raise InvalidInput("name ids, or a filter as 'where', one of the two", code="no_selector")
+            raise InvalidInput(
+                "name ids, or a filter as 'where', one of the two", code="no_selector"
+            )
         if ids is None and selects_everything(where):
-            raise InvalidInput("an empty filter would forget everything; name what", code="no_selector")
+            raise InvalidInput(
+                "an empty filter would forget everything; name what", code="no_selector"
+            )
         scope = await self._scope(options, "write")
         if ids is None:
             return ForgetResult(tuple(await self._forget_where(where, scope, mode)), mode)
@@ -356,7 +360,9 @@ class MemoryOperations:
             raise await self._missing(id, scope)
         if len(found) > 1:
             cubes = ", ".join(repr(memory.place.cube) for memory in found)
-            raise Conflict(f"several cubes have a memory {id!r} ({cubes}); name the cube", code="ambiguous")
+            raise Conflict(
+                f"several cubes have a memory {id!r} ({cubes}); name the cube", code="ambiguous"
+            )
         return found[0]
 
     async def _missing(self, id: str, scope: Scope) -> NotFound:
@@ -365,7 +371,7 @@ class MemoryOperations:
             return NotFound(f"memory {id!r} was erased at {when}", code="erased")
         return NotFound(f"there is no memory {id!r}", code="unknown_memory")
 
-    async def _forget_where(self, where: Any, scope: Scope, mode: opt.Mode) -> list[str]:
+    async def _forget_where(self, where: Filter, scope: Scope, mode: opt.Mode) -> list[str]:
         forgotten: list[str] = []
         page = Page(_FORGET_PAGE)
         while True:
@@ -396,12 +402,16 @@ def _is_large(content: object) -> bool:
 def _read_file(path: Path, max_characters: int) -> bytes:
     try:
         if path.stat().st_size > max_characters * 4:
-            raise InvalidInput(f"{path.name!r} is larger than ingest.max_characters allows", code="too_large")
+            raise InvalidInput(
+                f"{path.name!r} is larger than ingest.max_characters allows", code="too_large"
+            )
         return path.read_bytes()
     except FileNotFoundError:
         raise InvalidInput(f"there is no file {str(path)!r}", code="no_file") from None
     except OSError as error:
-        raise InvalidInput(f"{str(path)!r} cannot be read: {error.strerror}", code="no_file") from None
+        raise InvalidInput(
+            f"{str(path)!r} cannot be read: {error.strerror}", code="no_file"
+        ) from None
 
 
 def _shared(options: AddOptions) -> reader.Shared:

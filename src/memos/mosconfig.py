@@ -163,7 +163,9 @@ _EMPTY: Final[tuple[object, ...]] = (None, "", {}, [])
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, protected_namespaces=(), defer_build=True
+    )
 
     model_schema: str | None = None
 

@@ -28,7 +28,7 @@ class Who(TypedDict, total=False):
 
 
 class Where(TypedDict, total=False):
-    """Whose memories, over one or several cubes (all that the user may read, when none is named)."""
+    """Whose memories, over one or several cubes; all that the user may read when none is named."""
 
     user: str
     cube: str
@@ -74,7 +74,7 @@ class SearchOptions(Where, total=False):
 
 
 class ListOptions(Where, total=False):
-    """Which memories to list, ``limit`` at a time; ``cursor`` is what the last page said is next."""
+    """Which memories to list, ``limit`` at a time; ``cursor`` is the ``next`` of the last page."""
 
     where: object
     limit: int
@@ -118,7 +118,8 @@ def known(options: Mapping[str, object], shape: type[object]) -> None:
         names |= set(getattr(base, "__annotations__", ()))
     if unknown := sorted(set(options) - names):
         raise InvalidInput(
-            f"unknown option {unknown[0]!r}; known are: {', '.join(sorted(names))}", code="unknown_option"
+            f"unknown option {unknown[0]!r}; known are: {', '.join(sorted(names))}",
+            code="unknown_option",
         )
 
 

@@ -33,21 +33,26 @@ def load(name: str) -> Backend[BaseModel]:
     entry = _entries().get(name)
     if entry is None:
         known = ", ".join(sorted(_entries())) or "none"
-        raise ConfigError(f"no adapter is called {name!r}; installed are: {known}", code="unknown_kind")
+        raise ConfigError(
+            f"no adapter is called {name!r}; installed are: {known}", code="unknown_kind"
+        )
     try:
         loaded: object = entry.load()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         extra = _EXTRA_OF.get(missing, name)
         raise MissingExtra(
-            f"{name!r} needs the package {missing!r}: pip install '{DISTRIBUTION}[{extra}]'", extra=extra
+            f"{name!r} needs the package {missing!r}: pip install '{DISTRIBUTION}[{extra}]'",
+            extra=extra,
         ) from error
     if not isinstance(loaded, Backend):
         raise ConfigError(f"the entry point {name!r} does not name a Backend", code="unknown_kind")
     return cast("Backend[BaseModel]", loaded)
 
 
-def resolve(path: str, section: Mapping[str, object], role: Role) -> tuple[Backend[BaseModel], BaseModel]:
+def resolve(
+    path: str, section: Mapping[str, object], role: Role
+) -> tuple[Backend[BaseModel], BaseModel]:
     """Return the adapter that a settings section names, and its typed settings.
 
     Args:
@@ -60,7 +65,9 @@ def resolve(path: str, section: Mapping[str, object], role: Role) -> tuple[Backe
     """
     kind = section.get("kind")
     if not isinstance(kind, str):
-        raise ConfigError(f"{path}.kind is missing; one of: {', '.join(names(role))}", code="unknown_kind")
+        raise ConfigError(
+            f"{path}.kind is missing; one of: {', '.join(names(role))}", code="unknown_kind"
+        )
     backend = load(kind)
     if role not in backend.roles:
         raise ConfigError(

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memos.ports.stores import Feature
 
-Floats = TypeVar("Floats", NDArray[np.float32], NDArray[np.float64])
+Floats: TypeAlias = NDArray[np.float32]
 
 K1: Final = 1.2
 B: Final = 0.75
@@ -56,6 +56,5 @@ def length_norm(lengths: Floats, mean_length: float, span: int) -> Floats:
 
 def saturation(frequencies: Floats, norms: Floats) -> Floats:
     """Return ``tf * (k1 + 1) / (tf + norm)``; 0 where the term does not occur."""
-    return frequencies * (K1 + 1) / (frequencies + norms)
-
-
+    scaled: Floats = frequencies * np.float32(K1 + 1)
+    return scaled / (frequencies + norms)

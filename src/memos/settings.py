@@ -117,7 +117,7 @@ def load(
             None. ``MEMOS_CONFIG`` names another file: TOML, or a ``MOSConfig`` in JSON or YAML.
 
     Raises:
-        ConfigError: A misspelt key, a malformed value or file, or a feature that does not exist yet.
+        ConfigError: A misspelt key, a malformed value or file, or a feature that is yet to come.
     """
     environ = os.environ if environ is None else environ
     directory = Path.cwd() if directory is None else directory

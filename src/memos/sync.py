@@ -13,8 +13,8 @@ from typing import Any, Self, TypeVar, Unpack
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from memos.errors import ConfigError, InvalidInput
 from memos.build import AsyncMOS, simple_settings
+from memos.errors import ConfigError, InvalidInput
 from memos.mos import AddResult, ForgetResult
 from memos.options import (
     AddOptions,
@@ -51,7 +51,9 @@ class _Portal:
 
     def _start(self) -> tuple[BlockingPortal, AsyncMOS]:
         if self._pid != os.getpid():
-            raise ConfigError("this MOS was opened before a fork; open a new one in the child", code="forked")
+            raise ConfigError(
+                "this MOS was opened before a fork; open a new one in the child", code="forked"
+            )
         with self._lock:
             if self._closed:
                 raise InvalidInput("this MOS is closed", code="closed")
@@ -150,7 +152,10 @@ class MOS:
         return self
 
     def __exit__(
-        self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        type_: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -201,5 +206,3 @@ class MOS:
     def rebuild(self, **who: Unpack[Who]) -> None:
         """Build a cube's derived state anew; see ``AsyncMOS.rebuild``."""
         return self._portal.call(lambda mos: mos.rebuild(**who))
-
-

@@ -131,7 +131,8 @@ def read_messages(path: Path) -> Iterator[tuple[str | None, list[object]]]:
     else:
         loaded = read_json(text, path.name)
     if isinstance(loaded, Mapping):
-        loaded = cast("Mapping[str, object]", loaded).get("messages", [loaded])
+        wrapped = cast("Mapping[str, object]", loaded)
+        loaded = wrapped.get("messages", [wrapped])
     if not isinstance(loaded, list) or not loaded:
         raise InvalidInput(f"{path.name} holds no list of messages", code="empty")
     for named, run in groupby(cast("list[object]", loaded), key=_session):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from memos.cli.adding import read_json
-from memos.cli.output import emit, plain, say, source_of, table
+from memos.cli.output import emit, say, source_of, table
 from memos.cli.session import Session, command
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def list_(
         emit({"items": items, "next": following})
         return
     table(
-        {"id": "dim", "source": "cyan", "kind": "", "memory": ""},
-        [(memory.id, source_of(memory), memory.kind, memory.text) for memory in items],
+        {"memory": "", "kind": "dim", "source and id": "cyan"},
+        [(memory.text, memory.kind, _where(memory)) for memory in items],
     )
     if following is not None:
         say(f"more: --cursor {following}")
@@ -160,10 +160,10 @@ def _show_hits(result: SearchResult) -> None:
         say("nothing found")
     else:
         rows = [
-            (number, f"{hit.score:.3f}", hit.memory.text, source_of(hit.memory), hit.memory.id)
+            (number, f"{hit.score:.3f}", hit.memory.text, _where(hit.memory))
             for number, hit in enumerate(result.hits, 1)
         ]
-        table({"": "dim", "score": "", "memory": "", "source": "cyan", "id": "dim"}, rows)
+        table({"": "dim", "score": "dim", "memory": "", "source and id": "cyan"}, rows)
     for lane in result.degraded:
         say(f"without the lane {lane}: it failed")
 
@@ -171,15 +171,23 @@ def _show_hits(result: SearchResult) -> None:
 def _explain(hits: Sequence[Hit]) -> None:
     for number, hit in enumerate(hits, 1):
         lanes = ", ".join(f"{lane} #{rank + 1}" for lane, rank in hit.why.lanes.items())
-        say(f"\n{number}. {plain(hit.memory.text)[:80]}")
+        say(f"\n{number}. {' '.join(hit.memory.text.split())[:80]}")
         say(f"   lanes: {lanes or 'none'}   words: {', '.join(hit.why.words) or 'none'}")
         table(
             {"feature": "", "value": "", "adds to the score": ""},
             [
-                (name, f"{value:.4f}", f"{hit.why.parts.get(name, 0.0):+.4f}")
-                for name, value in hit.why.features.items()
+                (name, _number(hit.why.features, name), _number(hit.why.parts, name, "+"))
+                for name in dict.fromkeys((*hit.why.parts, *hit.why.features))
             ],
         )
+
+
+def _number(values: Mapping[str, float], name: str, sign: str = "") -> str:
+    return format(values[name], f"{sign}.4f") if name in values else ""
+
+
+def _where(memory: Memory) -> str:
+    return f"{source_of(memory)}\n{memory.id}"
 
 
 def _facts(memory: Memory) -> list[tuple[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -62,4 +63,8 @@ def forget(
 def _ask(count: int, *, erase: bool) -> None:
     what = f"{count} named {'memory' if count == 1 else 'memories'}" if count else "all that match"
     how = "Erase for ever" if erase else "Retire"
-    typer.confirm(f"{how}: {what}?", abort=True, err=True)
+    # Not typer.confirm: it writes to standard output, where the answer in JSON goes.
+    sys.stderr.write(f"{how}: {what}? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Abort

@@ -21,7 +21,7 @@ _USAGE: Final = 2
 class Root(TyperGroup):
     """The group of all commands; it turns every error into one clear line and an exit code."""
 
-    def main(
+    def main(  # pyright: ignore[reportIncompatibleMethodOverride] - the rest goes through
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ _LONGEST_CELL: Final = 400
 _CONTROLS: Final = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
     0x7F: 0x2421,
-    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+    **dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD),
 }
 """Control characters become their pictures: a memory must not drive the terminal."""
+_RAW_IN_JSON: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+_ID_WIDTH: Final = 36
 
 
 def prepare_streams() -> None:
@@ -43,7 +46,8 @@ def emit(value: object) -> None:
     from memos.wire import to_json  # noqa: PLC0415
 
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    print_line(json.dumps(to_json(value), ensure_ascii=ascii_only, indent=2))
+    text = json.dumps(to_json(value), ensure_ascii=ascii_only, indent=2)
+    print_line(text.translate(_RAW_IN_JSON))
 
 
 def print_line(text: str) -> None:
@@ -70,7 +74,7 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[object]], *, title
     """Print a table.
 
     Args:
-        columns: Heading -> style, empty for none.
+        columns: Heading -> style, empty for none. What has "id" in its heading stays copyable.
         rows: Cells; long ones are cut.
         title: What stands above.
     """
@@ -78,7 +82,8 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[object]], *, title
 
     shown = Table(title=_cell(title) if title else None, title_justify="left", title_style="bold")
     for heading, style in columns.items():
-        shown.add_column(heading, style=style or None, overflow="fold")
+        width = _ID_WIDTH if "id" in heading.split() else None
+        shown.add_column(heading, style=style or None, overflow="fold", width=width)
     _fill(shown, rows)
     _console().print(shown)
 
@@ -141,6 +146,8 @@ def _console(*, stderr: bool = False) -> Console:
 def _cell(value: object) -> Text:
     from rich.text import Text  # noqa: PLC0415
 
+    if isinstance(value, datetime):
+        value = value.isoformat(sep=" ", timespec="seconds")
     text = "" if value is None else plain(value)
     return Text(text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…")
 

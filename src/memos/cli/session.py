@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Concatenate, Final, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, cast
 
 import typer
 
@@ -98,13 +98,14 @@ def command(
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         names = {parameter.name for parameter in shared}
 
-        def run(**values: object) -> None:
-            session = anywhere(**{k: v for k, v in values.items() if k in names})  # type: ignore[arg-type]
-            function(session, **{k: v for k, v in values.items() if k not in names})
+        def run(**values: Any) -> None:  # noqa: ANN401 - what typer read
+            session = anywhere(**{k: v for k, v in values.items() if k in names})
+            work = cast("Callable[..., None]", function)
+            work(session, **{k: v for k, v in values.items() if k not in names})
 
         # typer reads options from a signature: this one is both functions' together.
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__signature__ = inspect.Signature(parameters)
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.__doc__ = function.__doc__
         epilog = "\n\n".join(["Examples:", *examples])

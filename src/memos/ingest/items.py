@@ -17,10 +17,12 @@ from memos.ingest.messages import check_text, read_time
 from memos.kinds import FACT, from_memory_type, memory_type
 from memos.types import Json, Memory, Place, Source, Status, Tier
 
-_SOURCE_FIELDS: Final = frozenset({"type", "role", "chat_time", "message_id", "content", "doc_path"})
+_SOURCE_FIELDS: Final = frozenset(
+    {"type", "role", "chat_time", "message_id", "content", "doc_path"}
+)
 _PLAIN: Final = frozenset(
-    {"user_id", "session_id", "status", "key", "confidence", "tags", "info", "memory_type", "sources",
-     "created_at", "updated_at", "embedding", "version"}
+    {"user_id", "session_id", "status", "key", "confidence", "tags", "info", "memory_type",
+     "sources", "created_at", "updated_at", "embedding", "version"}
 )  # fmt: skip
 """Metadata that a field of the record stands for; ``embedding`` is ours to make."""
 
@@ -59,7 +61,9 @@ def from_item(item: Mapping[str, object], place: Place, where: str) -> Memory:
 def to_item(memory: Memory) -> dict[str, object]:
     """Return a memory as MemOS's item: ``{id, memory, metadata}``, ready for JSON."""
     kept = memory.data.get("metadata")
-    metadata: dict[str, object] = dict(cast("Mapping[str, object]", kept)) if isinstance(kept, Mapping) else {}
+    metadata: dict[str, object] = (
+        dict(cast("Mapping[str, object]", kept)) if isinstance(kept, Mapping) else {}
+    )
     metadata |= {
         "user_id": memory.place.user,
         "session_id": memory.place.session,
@@ -105,7 +109,9 @@ def _type(value: object, where: str) -> tuple[str, Tier]:
 
 def _status(value: object, where: str) -> Status:
     if value not in get_args(Status):
-        raise InvalidInput(f"{where}.metadata.status: {value!r} is none of {', '.join(get_args(Status))}")
+        raise InvalidInput(
+            f"{where}.metadata.status: {value!r} is none of {', '.join(get_args(Status))}"
+        )
     return cast("Status", value)
 
 
@@ -114,7 +120,9 @@ def _tags(value: object, where: str) -> tuple[str, ...]:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise InvalidInput(f"{where}.metadata.tags: expected a list")
-    return tuple(check_text(str(tag), f"{where}.metadata.tags") for tag in cast("Sequence[object]", value))
+    return tuple(
+        check_text(str(tag), f"{where}.metadata.tags") for tag in cast("Sequence[object]", value)
+    )
 
 
 def _confidence(value: object, where: str) -> float | None:
@@ -135,7 +143,9 @@ def _sources(value: object, where: str) -> list[Source]:
         return []
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise InvalidInput(f"{where}.metadata.sources: expected a list")
-    return [_source(entry, f"{where}.metadata.sources") for entry in cast("Sequence[object]", value)]
+    return [
+        _source(entry, f"{where}.metadata.sources") for entry in cast("Sequence[object]", value)
+    ]
 
 
 def _source(entry: object, where: str) -> Source:
@@ -145,7 +155,11 @@ def _source(entry: object, where: str) -> Source:
         except json.JSONDecodeError:
             entry = {"content": entry}
     fields = _mapping(entry, where)
-    at = None if fields.get("chat_time") is None else read_time(fields["chat_time"], f"{where}.chat_time")
+    at = (
+        None
+        if fields.get("chat_time") is None
+        else read_time(fields["chat_time"], f"{where}.chat_time")
+    )
     # The words of a time that names no moment stay with the rest; nothing is dropped.
     known = _SOURCE_FIELDS if at is not None else _SOURCE_FIELDS - {"chat_time"}
     extra = {name: value for name, value in fields.items() if name not in known}

@@ -85,7 +85,9 @@ def read_time(value: object, where: str) -> datetime | None:
             parsed = _parse_time(check_text(value, where).strip())
             return parsed if parsed is None or parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise InvalidInput(f"{where}: {value!r:.80} is not a date ({error})", code="invalid_date") from None
+        raise InvalidInput(
+            f"{where}: {value!r:.80} is not a date ({error})", code="invalid_date"
+        ) from None
     raise InvalidInput(f"{where}: expected a date, got {type(value).__name__}", code="invalid_date")
 
 
@@ -152,7 +154,9 @@ def _content(content: object, where: str) -> tuple[str, list[Json]]:
     if content is None or isinstance(content, str):
         return content or "", []
     if not isinstance(content, Sequence) or isinstance(content, bytes):
-        raise InvalidInput(f"{where}: expected a string or a list of parts, got {type(content).__name__}")
+        raise InvalidInput(
+            f"{where}: expected a string or a list of parts, got {type(content).__name__}"
+        )
     texts: list[str] = []
     attachments: list[Json] = []
     for index, part in enumerate(cast("Sequence[object]", content)):
@@ -188,7 +192,8 @@ def _part(part: Mapping[str, object], where: str) -> tuple[str, Json]:
             if key not in ("file_data", "data") and not str(value).startswith("data:")
         }
     name = described.get("filename") or described.get("file_id") or described.get("image_id")
-    return f"[{str(type_).split('_')[-1 if type_ == 'input_audio' else 0]}{f': {name}' if name else ''}]", described
+    label = {"image_url": "image", "input_audio": "audio"}.get(str(type_), "file")
+    return f"[{label}: {name}]" if name else f"[{label}]", described
 
 
 def _calls(calls: object, where: str) -> Iterator[str]:
@@ -197,7 +202,11 @@ def _calls(calls: object, where: str) -> Iterator[str]:
     if not isinstance(calls, Sequence) or isinstance(calls, str | bytes):
         raise InvalidInput(f"{where}.tool_calls: expected a list")
     for call in cast("Sequence[object]", calls):
-        function = cast("Mapping[str, object]", call).get("function") if isinstance(call, Mapping) else None
+        function = (
+            cast("Mapping[str, object]", call).get("function")
+            if isinstance(call, Mapping)
+            else None
+        )
         if not isinstance(function, Mapping):
             raise InvalidInput(f"{where}.tool_calls: expected objects with a function")
         named = cast("Mapping[str, object]", function)

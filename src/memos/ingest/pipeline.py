@@ -1,4 +1,4 @@
-"""Drafts become memories: known ones are recognised, new ones embedded, all written as one batch."""
+"""Drafts become memories: known ones recognised, new ones embedded, all written as one batch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Ingest:
     new_id: Callable[[], str]
     _offload: Offload = field(default_factory=lambda: Offload(2))
     _sessions: WeakValueDictionary[Place, anyio.Lock] = field(
-        default_factory=lambda: WeakValueDictionary[Place, anyio.Lock]()
+        default_factory=WeakValueDictionary[Place, anyio.Lock]
     )
 
     async def add(self, drafts: Sequence[Memory], scope: Scope, batch_id: str | None) -> Added:
@@ -86,26 +86,38 @@ class Ingest:
     ) -> Added:
         keys = [key for draft in drafts for key in draft.keys]
         cube = drafts[0].place.cube
-        held = await self.records.holders(cube, keys, scope) if keys else {}
+        held = await self.records.holders(cube, keys, scope) if keys else dict[str, str]()
         known = [next((held[key] for key in draft.keys if key in held), None) for draft in drafts]
         return await self._store(drafts, known, scope, batch_id)
 
     async def _append(
-        self, drafts: Sequence[Memory], scope: Scope, batch_id: str | None, vectors: dict[str, Vector]
+        self,
+        drafts: Sequence[Memory],
+        scope: Scope,
+        batch_id: str | None,
+        vectors: dict[str, Vector],
     ) -> Added:
         place = drafts[0].place
         tail = await self.records.tail(place, scope, len(drafts))
         count = repeated(tail.memories, drafts)
-        again: list[str | None] = [memory.id for memory in tail.memories[len(tail.memories) - count :]]
+        again: list[str | None] = [
+            memory.id for memory in tail.memories[len(tail.memories) - count :]
+        ]
         known = again + [None] * (len(drafts) - count)
         return await self._store(
             drafts, known, scope, batch_id, heads=(Head(place, tail.position),), vectors=vectors
         )
 
     async def _store(
-        self, drafts: Sequence[Memory], known: Sequence[str | None], scope: Scope, batch_id: str | None,
-        *, heads: tuple[Head, ...] = (), vectors: dict[str, Vector] | None = None,
-    ) -> Added:  # fmt: skip
+        self,
+        drafts: Sequence[Memory],
+        known: Sequence[str | None],
+        scope: Scope,
+        batch_id: str | None,
+        *,
+        heads: tuple[Head, ...] = (),
+        vectors: dict[str, Vector] | None = None,
+    ) -> Added:
         now = self.now()
         fresh = [
             self._stamped(draft, now)

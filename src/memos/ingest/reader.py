@@ -79,7 +79,7 @@ def read(content: object, reading: Reading) -> list[Memory]:
         drafts = _listed(cast("Sequence[object]", content), reading)
     else:
         raise InvalidInput(
-            f"cannot remember a {type(content).__name__}; pass a text, a list of messages or a file path"
+            f"cannot remember a {type(content).__name__}; pass a text, messages or a file path"
         )
     if not drafts:
         raise InvalidInput("there is nothing to remember: no text in the content", code="empty")
@@ -121,8 +121,8 @@ def _listed(content: Sequence[object], reading: Reading) -> list[Memory]:
 def _check_size(text: str, reading: Reading, where: str) -> None:
     if len(text) > reading.max_characters:
         raise InvalidInput(
-            f"{where} has {len(text)} characters, more than {reading.max_characters}; split it, or raise "
-            "ingest.max_characters",
+            f"{where} has {len(text)} characters, more than {reading.max_characters};"
+            " split it, or raise ingest.max_characters",
             code="too_large",
         )
 
@@ -156,7 +156,9 @@ def _passages(document: Document, reading: Reading) -> Iterator[Memory]:
     for title, span in chunk.sections(text) if markdown else [whole]:
         for low, high in chunk.split(text[span.start : span.end], reading.chunk_tokens):
             start, end = span.start + low, span.start + high
-            source = Source(type="file", uri=document.name, blob=document.blob, start=start, end=end)
+            source = Source(
+                type="file", uri=document.name, blob=document.blob, start=start, end=end
+            )
             draft = _draft(reading, PASSAGE.name, text[start:end], PASSAGE.tier, (source,))
             yield replace(draft, title=draft.title or title)
 

@@ -86,7 +86,7 @@ class RecordStore(Protocol):
     async def scan(
         self, scope: Scope, where: Filter, page: Page, as_of: datetime | None = None
     ) -> MemoryPage:
-        """Return memories in the order they were recorded, live ones, or those live at ``as_of``."""
+        """Return live memories, or those live at ``as_of``, in the order they were recorded."""
         ...
 
     async def tail(self, place: Place, scope: Scope, limit: int) -> Tail:
@@ -104,7 +104,9 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def vectors(self, ids: Sequence[str], scope: Scope, embedder: str) -> Mapping[str, Vector]:
+    async def vectors(
+        self, ids: Sequence[str], scope: Scope, embedder: str
+    ) -> Mapping[str, Vector]:
         """Return id -> vector by that embedder, for those that have one."""
         ...
 

@@ -42,7 +42,9 @@ class LaneFeatures:
             )
         ids = sorted({scored.id for found in lanes.values() for scored in found})
         near = await self.records.around(ids, scope, WIDEST) if ids else []
-        held = await self.records.vectors([m.id for m in near], scope, question.embedder) if near else {}
+        held: Mapping[str, Vector] = {}
+        if near and question.vector is not None:
+            held = await self.records.vectors([m.id for m in near], scope, question.embedder)
         statistics = await self.text.statistics(terms, cube, scope)
         neighbourhood = _Neighbourhood(near, held, statistics)
         alive = [
@@ -51,7 +53,9 @@ class LaneFeatures:
             if id in neighbourhood
             and ((end := neighbourhood[id].expires_at) is None or end > question.at)
         ]
-        return Features(cube, tuple(alive), neighbourhood.columns(alive, question), _ranks(alive, lanes))
+        return Features(
+            cube, tuple(alive), neighbourhood.columns(alive, question), _ranks(alive, lanes)
+        )
 
 
 class _Neighbourhood:
@@ -78,14 +82,14 @@ class _Neighbourhood:
     def __getitem__(self, id: str) -> Memory:
         return self._memories[id]
 
-    def columns(
-        self, ids: Sequence[str], question: Question
-    ) -> dict[Feature, NDArray[np.float32]]:
+    def columns(self, ids: Sequence[str], question: Question) -> dict[Feature, NDArray[np.float32]]:
         """Return every feature of ``ids``."""
         columns: dict[Feature, NDArray[np.float32]] = {}
         if any(self._statistics.frequencies.values()):
             for feature, span in SPANS.items():
-                columns[feature] = np.array([self._bm25(id, span, question.terms) for id in ids], np.float32)
+                columns[feature] = np.array(
+                    [self._bm25(id, span, question.terms) for id in ids], np.float32
+                )
         if question.vector is not None:
             pairs = [self._cosines(id, question.vector) for id in ids]
             columns[Feature.COSINE] = np.array([own for own, _ in pairs], np.float32)

@@ -90,7 +90,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Hits, best first; ``degraded`` names the lanes that failed and are missing from the answer."""
+    """Hits, best first; ``degraded`` names the lanes that failed and are not in the answer."""
 
     hits: tuple[Hit, ...]
     degraded: tuple[str, ...]
@@ -138,7 +138,7 @@ class Retrieve:
         prepared = await self._prepare(query)
         clock.mark("prepare")
         question = Question(
-            prepared.vector, self.embedder.name if prepared.vector is not None else "", prepared.terms,
+            prepared.vector, "" if prepared.vector is None else self.embedder.name, prepared.terms,
             prepared.speakers, query.where, query.at, query.as_of, query.candidates,
         )  # fmt: skip
         found = await self._features(question, scope)
@@ -147,10 +147,12 @@ class Retrieve:
         clock.mark("score")
         hits = await self._hits(order, query, prepared, scope)
         clock.mark("read")
-        return SearchResult(hits, prepared.degraded, Trace(clock.steps, len(order), query.recipe.name))
+        return SearchResult(
+            hits, prepared.degraded, Trace(clock.steps, len(order), query.recipe.name)
+        )
 
     async def _prepare(self, query: Query) -> _Prepared:
-        terms = query_terms(query.text) if query.recipe.text else {}
+        terms = query_terms(query.text) if query.recipe.text else dict[str, float]()
         vector: Vector | None = None
         degraded: tuple[str, ...] = ()
         if query.recipe.meaning:
@@ -191,7 +193,8 @@ class Retrieve:
             want = min(len(order), want * 4)
         rank_of = {key: rank for rank, key in enumerate(order.keys(want))}
         return tuple(
-            _hit(order[rank_of[memory.place.cube, memory.id]], memory, prepared) for memory in picked
+            _hit(order[rank_of[memory.place.cube, memory.id]], memory, prepared)
+            for memory in picked
         )
 
     async def _read(

@@ -53,5 +53,7 @@ def named(name: str) -> Recipe:
     """
     recipe = RECIPES.get(name)
     if recipe is None:
-        raise InvalidInput(f"unknown recipe {name!r}; one of: {', '.join(RECIPES)}", code="unknown_recipe")
+        raise InvalidInput(
+            f"unknown recipe {name!r}; one of: {', '.join(RECIPES)}", code="unknown_recipe"
+        )
     return recipe

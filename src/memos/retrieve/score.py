@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class Order:
         self._parts = _contributions(found, recipe)
         total = sum(self._parts.values(), np.zeros(len(self._ids), np.float32))
         self._scores: Column = total
-        self._order: list[int] = np.argsort(-total, kind="stable").tolist()
+        self._order = cast("list[int]", np.argsort(-total, kind="stable").tolist())
 
     def __len__(self) -> int:
         return len(self._order)
@@ -55,14 +55,16 @@ class Order:
     def __getitem__(self, rank: int) -> Ranked:
         at = self._order[rank]
         part = self._found[int(self._cubes[at])]
-        first = int(np.searchsorted(self._cubes, self._cubes[at]))
+        first = int(np.searchsorted(self._cubes, int(self._cubes[at])))
         ranks = {name: int(values[at - first]) for name, values in part.lanes.items()}
         return Ranked(
             cube=part.cube,
             id=self._ids[at],
             score=float(self._scores[at]),
             parts={name: float(column[at]) for name, column in self._parts.items()},
-            features={str(name): float(column[at - first]) for name, column in part.columns.items()},
+            features={
+                str(name): float(column[at - first]) for name, column in part.columns.items()
+            },
             lanes={name: rank for name, rank in ranks.items() if rank >= 0},
         )
 
@@ -81,7 +83,9 @@ def _contributions(found: Sequence[Features], recipe: Recipe) -> dict[str, Colum
         parts["text"] = recipe.text * _standardised(text)
     for feature, weight in recipe.weights.items():
         column = _column(found, feature)
-        parts[str(feature)] = weight * (_standardised(column) if feature in _STANDARDISED else column)
+        parts[str(feature)] = weight * (
+            _standardised(column) if feature in _STANDARDISED else column
+        )
     return parts
 
 

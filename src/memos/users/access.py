@@ -27,7 +27,10 @@ class Gate:
                 grant is not told apart from one that is not there.
             Forbidden: The cube can be read, and ``need`` is ``write``.
         """
-        held = {g.cube: g.access for g in await self.store.list_entries(Grant, self.account, f"{principal}/")}
+        held: dict[str, Access] = {
+            g.cube: g.access
+            for g in await self.store.list_entries(Grant, self.account, f"{principal}/")
+        }
         if not held and await self.store.get_entry(User, self.account, principal) is None:
             raise NotFound(
                 f"user {principal!r} does not exist; create it with users.create({principal!r})",

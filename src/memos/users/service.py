@@ -121,14 +121,17 @@ def check_id(what: str, id: object) -> None:
         raise InvalidInput(f"a {what} id must be a non-empty string, got {id!r}", code="invalid_id")
     if len(id) > _MAX_ID or "/" in id or not id.isprintable():
         raise InvalidInput(
-            f"a {what} id has at most {_MAX_ID} printable characters and no slash", code="invalid_id"
+            f"a {what} id has at most {_MAX_ID} printable characters and no slash",
+            code="invalid_id",
         )
 
 
 async def _make_cube(store: AccountStore, cube: Cube) -> None:
     found = await store.get_entry(Cube, cube.account, cube.id)
     if found is not None and found.owner != cube.owner:
-        raise Conflict(f"cube {cube.id!r} exists already and belongs to another user", code="exists")
+        raise Conflict(
+            f"cube {cube.id!r} exists already and belongs to another user", code="exists"
+        )
     grant = Grant(f"{cube.owner}/{cube.id}", cube.account, cube.owner, cube.id, "write")
     if await store.get_entry(Grant, cube.account, grant.id) is None:
         await store.put_entry(grant, expect=0)

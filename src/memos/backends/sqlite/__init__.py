@@ -5,7 +5,7 @@ SQLite holds the truth; what search touches is an image of each cube, derived fr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -31,12 +31,16 @@ class SqliteSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["sqlite"] = "sqlite"
-    path: Path | None = Field(None, description="Directory of the store; the home directory when unset.")
-    image_memory_mb: int = Field(1024, ge=16, description="Memory that cube images may take, in MB.")
+    path: Path | None = Field(
+        None, description="Directory of the store; the home directory when unset."
+    )
+    image_memory_mb: int = Field(
+        1024, ge=16, description="Memory that cube images may take, in MB."
+    )
 
 
 @asynccontextmanager
-async def open_sqlite(settings: SqliteSettings) -> AsyncIterator[Opened]:
+async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
     """Open the store's directory, making it when it is not there.
 
     Raises:

@@ -52,7 +52,9 @@ class Accounts:
                     + ("exists already" if expect == 0 else "was changed meanwhile; read it again"),
                     code="exists" if expect == 0 else "version_moved",
                 )
-            db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (*key, expect + 1, body))
+            db.execute(
+                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (*key, expect + 1, body)
+            )
 
         await finished(self._file.write(work))
 

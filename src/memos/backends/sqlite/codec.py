@@ -71,7 +71,9 @@ def encode_terms(terms: Mapping[str, int]) -> bytes:
     return hashes.tobytes() + frequencies.tobytes()
 
 
-def decode_terms(blobs: Iterable[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint16], NDArray[np.int64]]:
+def decode_terms(
+    blobs: Iterable[bytes],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint16], NDArray[np.int64]]:
     """Return the concatenated hashes and frequencies of many rows, and how many each row has."""
     rows = list(blobs)
     counts = np.array([len(blob) // 10 for blob in rows], dtype=np.int64)

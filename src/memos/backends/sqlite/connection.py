@@ -26,12 +26,13 @@ LARGEST_GROUP: Final = 256
 READERS: Final = 8
 """Twice the threads that read: saving an image reads inside a read."""
 
+_CHECK: Final = "check that its directory exists and is yours to write"
 _STORE_CODES: Final[Mapping[type[apsw.Error], tuple[str, bool, str]]] = {
     apsw.FullError: ("disk_full", True, "the disk is full; free some space and try again"),
-    apsw.ReadOnlyError: ("read_only", False, "it cannot be written; check the permissions of the directory"),
-    apsw.PermissionsError: ("read_only", False, "access was denied; check the permissions of the directory"),
-    apsw.AuthError: ("read_only", False, "access was denied; check the permissions of the directory"),
-    apsw.CantOpenError: ("cannot_open", False, "it cannot be opened; check that the directory exists and is yours"),
+    apsw.ReadOnlyError: ("read_only", False, f"it cannot be written; {_CHECK}"),
+    apsw.PermissionsError: ("read_only", False, f"access was denied; {_CHECK}"),
+    apsw.AuthError: ("read_only", False, f"access was denied; {_CHECK}"),
+    apsw.CantOpenError: ("cannot_open", False, f"it cannot be opened; {_CHECK}"),
     apsw.BusyError: ("busy", True, "another process holds it for too long; try again"),
     apsw.LockedError: ("busy", True, "another process holds it for too long; try again"),
     apsw.IOError: ("io", True, "the disk reported an error"),
@@ -39,7 +40,12 @@ _STORE_CODES: Final[Mapping[type[apsw.Error], tuple[str, bool, str]]] = {
     apsw.InterruptError: ("interrupted", True, "the operation was interrupted"),
     apsw.TooBigError: ("too_big", False, "a value is larger than SQLite can hold (1 GB)"),
 }  # fmt: skip
-_DATA_ERRORS: Final = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SchemaChangeError)
+_DATA_ERRORS: Final = (
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.FormatError,
+    apsw.SchemaChangeError,
+)
 
 
 @contextmanager
@@ -65,7 +71,7 @@ def translate(error: apsw.Error, path: Path) -> MemosError:
     """Return the error of this package that stands for ``error``."""
     if isinstance(error, _DATA_ERRORS):
         return DataError(
-            f"{path.name} is damaged ({error}); restore it from a backup, 'memos doctor' tells more",
+            f"{path.name} is damaged ({error}); 'memos doctor' tells more, a backup mends it",
             code="corrupt",
         )
     for type_, (code, retryable, advice) in _STORE_CODES.items():
@@ -149,9 +155,7 @@ class File:
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._writer.close()
 
-    def _submit(
-        self, work: Callable[[apsw.Connection], T], *, transaction: bool
-    ) -> Future[T]:
+    def _submit(self, work: Callable[[apsw.Connection], T], *, transaction: bool) -> Future[T]:
         task = _Task(work, transaction=transaction)
         self._work.put(task)
         return cast("Future[T]", task.future)

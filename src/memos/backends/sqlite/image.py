@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from memos.backends.sqlite.codec import decode_terms
 from memos.backends.sqlite.postings import PostingArrays, Postings
-from memos.relevance import NEIGHBOUR_WEIGHT, SPANS, length_norm
 from memos.ports.stores import Feature
+from memos.relevance import NEIGHBOUR_WEIGHT, SPANS, length_norm
 
 NEVER: Final = np.iinfo(np.int64).max
 _LOOSE: Final = 1 << 30
@@ -167,7 +167,9 @@ class CubeImage:
     def empty(cls, dimensions: int) -> CubeImage:
         """Return the image of a cube without memories."""
         postings = Postings(PostingArrays.empty())
-        return cls(_columns([], {}, []), [], [], postings, Matrix(np.empty((0, dimensions), np.float32)), 0)
+        return cls(
+            _columns([], {}, []), [], [], postings, Matrix(np.empty((0, dimensions), np.float32)), 0
+        )
 
     @property
     def layout(self) -> Layout:
@@ -248,7 +250,12 @@ class CubeImage:
         np.take(tail, kept[split:] - len(base), axis=0, out=vectors[split:])
         ids = [self.ids[doc] for doc in kept.tolist()]
         return CubeImage(
-            self.columns.take(kept), ids, self.speakers, Postings(postings), Matrix(vectors), self.cursor
+            self.columns.take(kept),
+            ids,
+            self.speakers,
+            Postings(postings),
+            Matrix(vectors),
+            self.cursor,
         )
 
 
@@ -260,13 +267,15 @@ def _columns(
         rows=np.array([row.row for row in rows], np.int64),
         places=np.array([row.place for row in rows], np.int64),
         chains=np.array(
-            [_LOOSE + r.row if alone else r.place for r, alone in zip(rows, loose, strict=True)], np.int64
+            [_LOOSE + r.row if alone else r.place for r, alone in zip(rows, loose, strict=True)],
+            np.int64,
         ),
         positions=np.array([row.position or 0 for row in rows], np.int64),
         live=np.array([bool(row.live) for row in rows], np.bool_),
         expires=np.array([NEVER if r.expires is None else r.expires for r in rows], np.int64),
         speakers=np.array(
-            [-1 if r.speaker is None else codes.setdefault(r.speaker, len(codes)) for r in rows], np.int32
+            [-1 if r.speaker is None else codes.setdefault(r.speaker, len(codes)) for r in rows],
+            np.int32,
         ),
         lengths=np.asarray(lengths, np.float32),
         embedded=np.array([row.vector is not None for row in rows], np.bool_),

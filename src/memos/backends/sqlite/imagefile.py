@@ -61,7 +61,7 @@ def save(image: CubeImage, path: Path) -> None:
     arrays = dict(_arrays(image))
     entries, offset = list[_Array](), 0
     for name, array in arrays.items():
-        crc = zlib.crc32(memoryview(array).cast("B") if array.size else b"")
+        crc = zlib.crc32(_raw(array))
         entries.append(_Array(name, array.dtype.str, array.shape, offset, crc))
         offset += -(-array.nbytes // _ALIGN) * _ALIGN
     header = msgspec.json.encode(_Header(image.cursor, image.ids, image.speakers, entries))
@@ -69,13 +69,15 @@ def save(image: CubeImage, path: Path) -> None:
     aside = path.with_suffix(f".image.{os.getpid()}.part")
     try:
         with aside.open("wb") as out:
-            out.write(MAGIC + len(header).to_bytes(8, "little") + zlib.crc32(header).to_bytes(4, "little"))
+            out.write(
+                MAGIC + len(header).to_bytes(8, "little") + zlib.crc32(header).to_bytes(4, "little")
+            )
             out.write(header)
             out.write(b"\0" * (-out.tell() % _ALIGN))
             start = out.tell()
             for entry, array in zip(entries, arrays.values(), strict=True):
                 out.write(b"\0" * (start + entry.offset - out.tell()))
-                out.write(memoryview(array).cast("B") if array.size else b"")
+                out.write(_raw(array))
             out.flush()
             os.fsync(out.fileno())
         aside.replace(path)
@@ -115,6 +117,10 @@ def _arrays(image: CubeImage) -> Iterator[tuple[str, NDArray[np.generic]]]:
     for name in _POSTINGS:
         yield name, np.ascontiguousarray(getattr(image.postings.base, name))
     yield "vectors", np.ascontiguousarray(image.matrix.base)
+
+
+def _raw(array: NDArray[np.generic]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _map(data: mmap.mmap, start: int, entry: _Array) -> NDArray[np.generic] | None:

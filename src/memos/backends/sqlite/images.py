@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import apsw
 import numpy as np
@@ -80,9 +80,14 @@ class Images:
         yield image
 
     def mask(
-        self, db: apsw.Connection, image: CubeImage, where: Filter, places: dict[int, Place], at: datetime
+        self,
+        db: apsw.Connection,
+        image: CubeImage,
+        where: Filter,
+        places: dict[int, Place],
+        at: datetime,
     ) -> NDArray[np.bool_] | None:
-        """Return which documents ``where`` selects and have not expired at ``at``; None means all."""
+        """Return the documents that ``where`` selects and that live at ``at``; None means all."""
         unexpired = image.columns.expires > codec.micros(at)
         everyone = bool(unexpired.all())
         if selects_everything(where):
@@ -179,7 +184,8 @@ class Images:
 
 
 _ROW: Final = (
-    "SELECT m.row, m.id, m.place, m.position, {live}, m.expires, m.changed, m.speaker, m.terms, v.data"
+    "SELECT m.row, m.id, m.place, m.position, {live}, m.expires, m.changed, m.speaker, m.terms,"
+    " v.data"
     f" FROM memories m LEFT JOIN vectors v ON v.key = m.row * {EMBEDDERS_PER_FILE} + ?"
 )
 
@@ -199,14 +205,15 @@ def _changed_rows(db: apsw.Connection, cube: int, embedder: int, after: int) -> 
 def _past_rows(db: apsw.Connection, cube: int, embedder: int, instant: int) -> list[Row]:
     found = db.execute(
         _ROW.format(live="1")
-        + " WHERE m.cube = ? AND m.recorded <= ? AND (m.ended IS NULL OR m.ended > ?) ORDER BY m.row",
+        + " WHERE m.cube = ? AND m.recorded <= ? AND (m.ended IS NULL OR m.ended > ?)"
+        " ORDER BY m.row",
         (embedder, cube, instant, instant),
     )
     return _rows(found)
 
 
-def _rows(found: Iterable[tuple[object, ...]]) -> list[Row]:
-    return [Row._make(cast("tuple[int, str, int, int | None, int, int | None, int, str | None, bytes, bytes | None]", row)) for row in found]  # noqa: E501
+def _rows(found: Iterable[tuple[Any, ...]]) -> list[Row]:
+    return [Row._make(row) for row in found]
 
 
 def _erased(db: apsw.Connection, cube: int, after: int) -> list[str]:

@@ -64,7 +64,9 @@ class Indexes:
         """Return the nearest memories of each query vector, over the cubes of the scope."""
 
         def run() -> list[list[Scored]]:
-            return [self._lane(Feature.COSINE, vector, {}, scope, where, limit) for vector in vectors]
+            return [
+                self._lane(Feature.COSINE, vector, {}, scope, where, limit) for vector in vectors
+            ]
 
         return await self._offload.run(run)
 
@@ -124,9 +126,14 @@ class Indexes:
             name = embedder_name(db, embedder)
             if name != question.embedder:
                 raise other_embedder(cube, name, question.embedder)
-        if question.vector is not None and len(question.vector) != dimensions and embedder is not None:
+        if (
+            question.vector is not None
+            and len(question.vector) != dimensions
+            and embedder is not None
+        ):
             raise Conflict(
-                f"cube {cube!r} has vectors of {dimensions} dimensions, the query {len(question.vector)}",
+                f"cube {cube!r} has vectors of {dimensions} dimensions,"
+                f" the query one of {len(question.vector)}",
                 code="embedder_mismatch",
             )
         which = (number, -1 if embedder is None else embedder, dimensions)

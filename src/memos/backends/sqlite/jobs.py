@@ -44,7 +44,8 @@ class Jobs:
         def work(db: apsw.Connection) -> None:
             for id in ids:
                 db.execute(
-                    "DELETE FROM job_memories WHERE job = (SELECT seq FROM jobs WHERE id = ?)", (id,)
+                    "DELETE FROM job_memories WHERE job = (SELECT seq FROM jobs WHERE id = ?)",
+                    (id,),
                 )
                 db.execute("DELETE FROM jobs WHERE id = ?", (id,))
 
@@ -55,7 +56,8 @@ class Jobs:
 
         def work(db: apsw.Connection) -> None:
             db.execute(
-                "UPDATE jobs SET leased_until = NULL, cause = ?, dead = ?, due = ifnull(?, due) WHERE id = ?",
+                "UPDATE jobs SET leased_until = NULL, cause = ?, dead = ?, due = ifnull(?, due)"
+                " WHERE id = ?",
                 (cause, int(due_at is None), None if due_at is None else codec.micros(due_at), id),
             )
             if not db.changes():
@@ -72,10 +74,13 @@ class Jobs:
             now = codec.micros(datetime.now(UTC))
             found = db.execute(
                 "SELECT sum(NOT dead AND ifnull(leased_until, 0) <= ?1), sum(NOT dead AND"
-                " ifnull(leased_until, 0) > ?1), sum(dead), min(CASE WHEN NOT dead THEN due END) FROM jobs",
+                " ifnull(leased_until, 0) > ?1), sum(dead), min(CASE WHEN NOT dead THEN due END)"
+                " FROM jobs",
                 (now,),
             ).fetchone()
-        waiting, leased, dead, due = cast("tuple[int | None, int | None, int | None, int | None]", found)
+        waiting, leased, dead, due = cast(
+            "tuple[int | None, int | None, int | None, int | None]", found
+        )
         return QueueStats(
             waiting or 0, leased or 0, dead or 0, None if due is None else codec.moment(due)
         )

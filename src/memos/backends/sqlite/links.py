@@ -14,7 +14,7 @@ from memos.types import Change, Link, Scope, Scored
 
 
 class Links:
-    """``LinkIndex`` over one file; the table is written with the records, so nothing has to follow."""
+    """``LinkIndex`` over one file, whose table is written with the records."""
 
     def __init__(self, file: File) -> None:
         self._file = file
@@ -73,7 +73,8 @@ def _spread(
 
 def _links(db: apsw.Connection, cube: int, id: str, relations: Sequence[str]) -> list[Link]:
     rows = db.execute(
-        "SELECT source, target, relation, weight FROM links WHERE cube = ?1 AND (source = ?2 OR target = ?2)"
+        "SELECT source, target, relation, weight FROM links WHERE cube = ?1"
+        " AND (source = ?2 OR target = ?2)"
         " ORDER BY source, target, relation",
         (cube, id),
     )

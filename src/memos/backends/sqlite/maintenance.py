@@ -45,7 +45,9 @@ class Upkeep:
 
     def _cubes(self, account: str) -> dict[str, int]:
         with self._file.reading() as db:
-            rows = db.execute("SELECT id FROM cubes WHERE account = ? ORDER BY id", (account,)).fetchall()
+            rows = db.execute(
+                "SELECT id FROM cubes WHERE account = ? ORDER BY id", (account,)
+            ).fetchall()
             return cube_numbers(db, account, [cast("str", id) for (id,) in rows])
 
     def _pages(self) -> Finding:
@@ -66,9 +68,13 @@ class Upkeep:
                     memory = codec.decode_memory(row[3])
                 except MemosError as error:
                     return Finding(f"records of {cube}", False, error.detail)  # noqa: FBT003
-                if (memory.id, memory.version, memory.position) != row[:3] or not _agree(memory, row[4]):
+                if (memory.id, memory.version, memory.position) != row[:3] or not _agree(
+                    memory, row[4]
+                ):
                     return Finding(
-                        f"records of {cube}", ok=False, detail=f"memory {row[0]!r} and its columns differ"
+                        f"records of {cube}",
+                        ok=False,
+                        detail=f"memory {row[0]!r} and its columns differ",
                     )
             lost = _lost(db, number)
         if lost:
@@ -79,7 +85,8 @@ class Upkeep:
         name = f"image of {cube}"
         with self._file.reading() as db:
             serving = db.execute(
-                "SELECT e.embedder, e.dimensions FROM cubes c JOIN embedders e USING (embedder) WHERE cube = ?",
+                "SELECT e.embedder, e.dimensions FROM cubes c JOIN embedders e USING (embedder)"
+                " WHERE cube = ?",
                 (number,),
             ).fetchone()
             embedder, dimensions = (-1, 0) if serving is None else cast("tuple[int, int]", serving)
@@ -88,12 +95,16 @@ class Upkeep:
                 self._images.read_into(db, fresh, number, embedder)
                 difference = _difference(image, fresh)
         if difference:
-            return Finding(name, ok=False, detail=f"{difference}; rebuild it with 'memos doctor --fix'")
+            return Finding(
+                name, ok=False, detail=f"{difference}; rebuild it with 'memos doctor --fix'"
+            )
         return Finding(name, ok=True, detail=f"{len(fresh.layout.order)} live memories agree")
 
 
 def _agree(memory: Memory, terms: bytes) -> bool:
-    return sorted(_pairs(codec.encode_terms(count_terms(index_text(memory))))) == sorted(_pairs(terms))
+    return sorted(_pairs(codec.encode_terms(count_terms(index_text(memory))))) == sorted(
+        _pairs(terms)
+    )
 
 
 def _pairs(terms: bytes) -> list[tuple[int, int]]:
@@ -104,10 +115,10 @@ def _pairs(terms: bytes) -> list[tuple[int, int]]:
 def _lost(db: apsw.Connection, cube: int) -> str:
     """Return what refers to memories that are not there, or nothing."""
     checks = {
-        "a duplicate key": "SELECT count(*) FROM keys k WHERE cube = ?1 AND NOT EXISTS (SELECT 1 FROM"
-        " memories m WHERE m.cube = k.cube AND m.id = k.id)",
-        "a link": "SELECT count(*) FROM links l WHERE cube = ?1 AND NOT EXISTS (SELECT 1 FROM memories m"
-        " WHERE m.cube = l.cube AND m.id = l.source)",
+        "a duplicate key": "SELECT count(*) FROM keys k WHERE cube = ?1 AND NOT EXISTS (SELECT 1"
+        " FROM memories m WHERE m.cube = k.cube AND m.id = k.id)",
+        "a link": "SELECT count(*) FROM links l WHERE cube = ?1 AND NOT EXISTS (SELECT 1"
+        " FROM memories m WHERE m.cube = l.cube AND m.id = l.source)",
         "a latest version": "SELECT count(*) FROM (SELECT id FROM memories WHERE cube = ?1"
         " GROUP BY id HAVING sum(latest) <> 1)",
     }

@@ -26,7 +26,10 @@ class PostingArrays:
     def empty(cls) -> Self:
         """Return postings without a term."""
         return cls(
-            np.empty(0, np.uint64), np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.uint16)
+            np.empty(0, np.uint64),
+            np.zeros(1, np.int64),
+            np.empty(0, np.int32),
+            np.empty(0, np.uint16),
         )
 
     @classmethod

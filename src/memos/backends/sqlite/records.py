@@ -60,7 +60,9 @@ class Records:
         else:
             prepared = write.prepare(batch)
         now = datetime.now(UTC)
-        applied = await finished(self._file.write(lambda db: write.Change(db, prepared, now).apply()))
+        applied = await finished(
+            self._file.write(lambda db: write.Change(db, prepared, now).apply())
+        )
         if batch.erases:
             await self._offload.run(self._purge, batch, applied.blobs)
         return applied.receipt
@@ -84,7 +86,8 @@ class Records:
         for number in cube_numbers(db, scope.account, scope.grants).values():
             for chunk in chunks(list(found)):
                 bodies = db.execute(
-                    f"SELECT body FROM memories WHERE cube = ? AND latest AND id IN ({_marks(chunk)})",
+                    "SELECT body FROM memories WHERE cube = ? AND latest"
+                    f" AND id IN ({_marks(chunk)})",
                     (number, *chunk),
                 )
                 for memory in _memories(bodies):
@@ -99,7 +102,8 @@ class Records:
         versions: list[Memory] = []
         for number in cube_numbers(db, scope.account, scope.grants).values():
             rows = db.execute(
-                "SELECT body, ended FROM memories WHERE cube = ? AND id = ? ORDER BY version", (number, id)
+                "SELECT body, ended FROM memories WHERE cube = ? AND id = ? ORDER BY version",
+                (number, id),
             )
             for body, ended in cast("Iterable[tuple[bytes, int | None]]", rows):
                 memory = codec.decode_memory(body)
@@ -121,7 +125,8 @@ class Records:
                     (number, *chunk),
                 )
                 stones += [
-                    Tombstone(id, codec.moment(at)) for id, at in cast("Iterable[tuple[str, int]]", rows)
+                    Tombstone(id, codec.moment(at))
+                    for id, at in cast("Iterable[tuple[str, int]]", rows)
                 ]
         return stones
 
@@ -141,7 +146,8 @@ class Records:
         instant = () if as_of is None else (codec.micros(as_of),) * 2
         expired = codec.micros(as_of or datetime.now(UTC))
         rows = db.execute(
-            f"SELECT row, body FROM memories WHERE cube IN ({_marks(numbers)}) AND row > ? AND {known}"
+            f"SELECT row, body FROM memories WHERE cube IN ({_marks(numbers)}) AND row > ?"
+            f" AND {known}"
             " AND (expires IS NULL OR expires > ?) ORDER BY row",
             (*numbers, _cursor(page), *instant, expired),
         )
@@ -227,7 +233,8 @@ class Records:
         for cube in cube_numbers(db, scope.account, scope.grants).values():
             for chunk in chunks(ids):
                 rows = db.execute(
-                    f"SELECT m.id, v.data FROM memories m JOIN vectors v ON v.key = m.row * {EMBEDDERS_PER_FILE}"
+                    "SELECT m.id, v.data FROM memories m JOIN vectors v"
+                    f" ON v.key = m.row * {EMBEDDERS_PER_FILE}"
                     f" + ? WHERE m.cube = ? AND m.latest AND m.id IN ({_marks(chunk)})",
                     (number, cube, *chunk),
                 )
@@ -306,7 +313,8 @@ class Records:
             wanted = write.embedder_number(db, embedder, dimensions)
             for (id, version), blob in data.items():
                 db.execute(
-                    f"INSERT OR REPLACE INTO vectors SELECT row * {EMBEDDERS_PER_FILE} + ?, ? FROM memories"
+                    "INSERT OR REPLACE INTO vectors"
+                    f" SELECT row * {EMBEDDERS_PER_FILE} + ?, ? FROM memories"
                     " WHERE cube = ? AND id = ? AND version = ?",
                     (wanted, blob, number, id, version),
                 )
@@ -325,8 +333,8 @@ class Records:
             if number is None or wanted is None:
                 return True
             db.execute(
-                f"DELETE FROM vectors WHERE key % {EMBEDDERS_PER_FILE} <> ? AND key / {EMBEDDERS_PER_FILE}"
-                " IN (SELECT row FROM memories WHERE cube = ?)",
+                f"DELETE FROM vectors WHERE key % {EMBEDDERS_PER_FILE} <> ?"
+                f" AND key / {EMBEDDERS_PER_FILE} IN (SELECT row FROM memories WHERE cube = ?)",
                 (wanted, number),
             )
             db.execute("UPDATE cubes SET embedder = ? WHERE cube = ?", (wanted, number))
@@ -346,7 +354,9 @@ def cube_numbers(db: apsw.Connection, account: str, cubes: Iterable[str]) -> dic
     """Return cube id -> number in this file, for those that hold anything."""
     numbers: dict[str, int] = {}
     for cube in cubes:
-        number = db.execute("SELECT cube FROM cubes WHERE account = ? AND id = ?", (account, cube)).get
+        number = db.execute(
+            "SELECT cube FROM cubes WHERE account = ? AND id = ?", (account, cube)
+        ).get
         if number is not None:
             numbers[cube] = cast("int", number)
     return numbers
@@ -408,7 +418,9 @@ def _cursor(page: Page) -> int:
     if page.after is None:
         return 0
     if not page.after.isdecimal():
-        raise InvalidInput(f"{page.after!r} is not a page cursor; pass what 'next' said", code="cursor")
+        raise InvalidInput(
+            f"{page.after!r} is not a page cursor; pass what 'next' said", code="cursor"
+        )
     return int(page.after)
 
 
@@ -421,9 +433,7 @@ def _place(db: apsw.Connection, cube: int, place: Place) -> int | None:
     return cast("int | None", found)
 
 
-def _window(
-    db: apsw.Connection, at: tuple[int, int, int | None], span: int
-) -> dict[int, Memory]:
+def _window(db: apsw.Connection, at: tuple[int, int, int | None], span: int) -> dict[int, Memory]:
     row, place, position = at
     if position is None:
         body = db.execute("SELECT body FROM memories WHERE row = ?", (row,)).get

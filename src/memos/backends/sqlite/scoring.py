@@ -91,8 +91,8 @@ def _terms(image: CubeImage, layout: Layout, question: Question) -> list[_Term]:
             sums = np.zeros(size + 1, np.int32)
             sums[slots + 1] = frequencies
             np.cumsum(sums, out=sums)
-            weight *= idf(size, len(slots))
-            found.append(_Term(weight, slots, frequencies.astype(np.float32), sums))
+            rarity = idf(size, len(slots))
+            found.append(_Term(weight * rarity, slots, frequencies.astype(np.float32), sums))
     return found
 
 

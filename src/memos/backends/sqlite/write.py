@@ -106,14 +106,17 @@ class Change:
             self._db.execute("UPDATE cubes SET embedder = ? WHERE cube = ?", (wanted, self._cube))
         elif serving != wanted:
             raise other_embedder(
-                self._batch.cube, embedder_name(self._db, cast("int", serving)), self._batch.embedder
+                self._batch.cube,
+                embedder_name(self._db, cast("int", serving)),
+                self._batch.embedder,
             )
         return wanted
 
     def _check_expectations(self) -> None:
         for id, expected in self._batch.expect.items():
             version = self._db.execute(
-                "SELECT version FROM memories WHERE cube = ? AND id = ? AND latest", (self._cube, id)
+                "SELECT version FROM memories WHERE cube = ? AND id = ? AND latest",
+                (self._cube, id),
             ).get
             if (version or 0) != expected:
                 raise Conflict(
@@ -121,7 +124,9 @@ class Change:
                     code="version_moved",
                 )
         for head in self._batch.heads:
-            if self._head(self._place(head.place)) != (-1 if head.position is None else head.position):
+            if self._head(self._place(head.place)) != (
+                -1 if head.position is None else head.position
+            ):
                 raise Conflict("the session grew meanwhile; read its tail again", code="head_moved")
 
     def _place(self, place: Place) -> int:
@@ -203,11 +208,14 @@ class Change:
         if renewed:
             self._db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (self._cube, id))
         for digest in digests:
-            self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (self._cube, digest, id))
+            self._db.execute(
+                "INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (self._cube, digest, id)
+            )
 
     def _supersede(self, row: int, successor: Memory) -> None:
         self._db.execute(
-            "UPDATE memories SET latest = 0, live = 0, ended = ifnull(ended, ?), changed = ? WHERE row = ?",
+            "UPDATE memories SET latest = 0, live = 0, ended = ifnull(ended, ?), changed = ?"
+            " WHERE row = ?",
             (codec.micros(self._recorded(successor)), self._next(), row),
         )
 
@@ -215,8 +223,9 @@ class Change:
         ended = None if memory.retired_at is None else codec.micros(memory.retired_at)
         expires = None if memory.expires_at is None else codec.micros(memory.expires_at)
         self._db.execute(
-            "INSERT INTO memories (cube, id, version, place, position, latest, live, recorded, ended,"
-            " expires, changed, speaker, body, terms) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO memories (cube, id, version, place, position, latest, live, recorded,"
+            " ended, expires, changed, speaker, body, terms)"
+            " VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self._cube, memory.id, memory.version, place, memory.position, int(ended is None),
                 codec.micros(self._recorded(memory)), ended, expires, self._next(), memory.speaker,
@@ -266,7 +275,9 @@ class Change:
 
     def _erase(self, id: str) -> list[str]:
         db, cube = self._db, self._cube
-        rows = db.execute("SELECT row FROM memories WHERE cube = ? AND id = ?", (cube, id)).fetchall()
+        rows = db.execute(
+            "SELECT row FROM memories WHERE cube = ? AND id = ?", (cube, id)
+        ).fetchall()
         if not rows:
             gone = db.execute("SELECT 1 FROM tombstones WHERE cube = ? AND id = ?", (cube, id)).get
             if gone is None:
@@ -275,11 +286,14 @@ class Change:
         for (row,) in cast("list[tuple[int]]", rows):
             first = row * EMBEDDERS_PER_FILE
             db.execute(
-                "DELETE FROM vectors WHERE key >= ? AND key < ?", (first, first + EMBEDDERS_PER_FILE)
+                "DELETE FROM vectors WHERE key >= ? AND key < ?",
+                (first, first + EMBEDDERS_PER_FILE),
             )
         db.execute("DELETE FROM memories WHERE cube = ? AND id = ?", (cube, id))
         db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (cube, id))
-        db.execute("DELETE FROM links WHERE cube = ? AND (source = ? OR target = ?)", (cube, id, id))
+        db.execute(
+            "DELETE FROM links WHERE cube = ? AND (source = ? OR target = ?)", (cube, id, id)
+        )
         self._erase_jobs(id)
         db.execute(
             "INSERT INTO tombstones VALUES (?, ?, ?, ?)",
@@ -323,7 +337,8 @@ def put_jobs(db: apsw.Connection, jobs: Sequence[Job], now: datetime) -> None:
     for job in jobs:
         due = codec.micros(job.due_at or now)
         db.execute(
-            "INSERT OR IGNORE INTO jobs (id, account, cube, scope_key, priority, due, attempts, body)"
+            "INSERT OR IGNORE INTO jobs"
+            " (id, account, cube, scope_key, priority, due, attempts, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (job.id, job.account, job.cube, job.scope_key, job.priority, due, job.attempts,
              codec.encode(job)),
@@ -343,12 +358,15 @@ def embedder_number(db: apsw.Connection, name: str, dimensions: int) -> int:
     Raises:
         Conflict: The name is known with other dimensions, or the file knows too many.
     """
-    found = db.execute("SELECT embedder, dimensions FROM embedders WHERE name = ?", (name,)).fetchone()
+    found = db.execute(
+        "SELECT embedder, dimensions FROM embedders WHERE name = ?", (name,)
+    ).fetchone()
     if found is not None:
         number, known = cast("tuple[int, int]", found)
         if known != dimensions:
             raise Conflict(
-                f"embedder {name!r} made vectors of {known} dimensions here, and now of {dimensions}",
+                f"embedder {name!r} made vectors of {known} dimensions here,"
+                f" and now of {dimensions}",
                 code="embedder_dimensions",
             )
         return number
@@ -394,7 +412,8 @@ def _place_number(db: apsw.Connection, cube: int, place: Place) -> int:
     if found is not None:
         return cast("int", found)
     db.execute(
-        "INSERT INTO places (cube, session, user, agent, app) VALUES (?, ?, ?, ?, ?)", (cube, *parts)
+        "INSERT INTO places (cube, session, user, agent, app) VALUES (?, ?, ?, ?, ?)",
+        (cube, *parts),
     )
     return db.last_insert_rowid()
 

@@ -1,0 +1,125 @@
+"""What every store refuses, in the same words: the errors that the contracts name."""
+
+from __future__ import annotations
+
+from memos.errors import Conflict, Forbidden, InvalidInput, NotFound
+from memos.types import Batch, Place, Scope
+
+
+def check_read(scope: Scope, cube: str) -> None:
+    """Refuse a cube that the scope may not read.
+
+    Raises:
+        Forbidden: It may not.
+    """
+    if not scope.may(cube, "read"):
+        raise Forbidden(f"{scope.principal!r} may not read cube {cube!r}")
+
+
+def check_read_place(scope: Scope, place: Place) -> None:
+    """Refuse a place that the scope may not read.
+
+    Raises:
+        Forbidden: It may not read the cube, or the place is another account's.
+    """
+    check_read(scope, place.cube)
+    if place.account != scope.account:
+        raise Forbidden(f"{scope.principal!r} belongs to another account than the session")
+
+
+def check_write(scope: Scope, cube: str) -> None:
+    """Refuse a cube that the scope may not write.
+
+    Raises:
+        Forbidden: It may not.
+    """
+    if not scope.may(cube, "write"):
+        raise Forbidden(f"{scope.principal!r} may not write cube {cube!r}")
+
+
+def check_batch(batch: Batch, scope: Scope) -> None:
+    """Refuse a batch that the scope may not apply, or whose parts do not belong together.
+
+    Raises:
+        Forbidden: The scope may not write the batch's cube.
+        InvalidInput: A part belongs to another cube, or the vectors do not fit together.
+    """
+    if batch.account != scope.account:
+        raise Forbidden(f"{scope.principal!r} may not write cube {batch.cube!r}")
+    check_write(scope, batch.cube)
+    home = (batch.account, batch.cube)
+    places = [put.memory.place for put in batch.puts] + [head.place for head in batch.heads]
+    homes = [(place.account, place.cube) for place in places]
+    homes += [(job.account, job.cube) for job in batch.jobs]
+    if any(other != home for other in homes):
+        raise InvalidInput(f"a part of the batch belongs to another cube than {batch.cube!r}")
+    for put in batch.puts:
+        if put.memory.recorded_at is None:
+            raise InvalidInput(f"memory {put.memory.id!r} does not say when it was recorded")
+    _check_vectors(batch)
+
+
+def _check_vectors(batch: Batch) -> None:
+    sizes = {len(put.vector) for put in batch.puts if put.vector is not None}
+    if sizes and batch.embedder is None:
+        raise InvalidInput("a batch with vectors must name its embedder")
+    if len(sizes) > 1:
+        raise InvalidInput(f"a batch has vectors of different sizes: {sorted(sizes)}")
+
+
+def version_moved(id: str, version: int, expected: int) -> Conflict:
+    """Return the error for a memory that is not at the expected version."""
+    return Conflict(
+        f"memory {id!r} is at version {version}, not {expected}; read it again",
+        code="version_moved",
+    )
+
+
+def head_moved() -> Conflict:
+    """Return the error for a session that grew meanwhile."""
+    return Conflict("the session grew meanwhile; read its tail again", code="head_moved")
+
+
+def erased(id: str) -> Conflict:
+    """Return the error for a put of an erased id."""
+    return Conflict(f"memory {id!r} was erased; its id is not used again", code="erased")
+
+
+def unknown_memory(id: str, cube: str) -> NotFound:
+    """Return the error for an id that the cube does not know."""
+    return NotFound(f"there is no memory {id!r} in cube {cube!r}", code="unknown_memory")
+
+
+def other_embedder(cube: str, serving: str, configured: str) -> Conflict:
+    """Return the error for a cube whose vectors another model made."""
+    return Conflict(
+        f"cube {cube!r} was embedded with {serving!r}, and {configured!r} is configured: "
+        f"run 'memos reindex --cube {cube}', or configure the embedder it was made with",
+        code="embedder_mismatch",
+        cube=cube,
+        serving=serving,
+        configured=configured,
+    )
+
+
+def other_dimensions(embedder: str, known: int, given: int) -> Conflict:
+    """Return the error for an embedder whose vectors had another size before."""
+    return Conflict(
+        f"embedder {embedder!r} made vectors of {known} dimensions here, and now of {given}",
+        code="embedder_dimensions",
+    )
+
+
+def other_query(cube: str, held: int, given: int) -> Conflict:
+    """Return the error for a query vector that cannot be compared with a cube's."""
+    return Conflict(
+        f"cube {cube!r} has vectors of {held} dimensions, the query {given}",
+        code="embedder_mismatch",
+    )
+
+
+def entry_moved(kind: str, id: str, expect: int) -> Conflict:
+    """Return the error for an entry that is not at the expected version."""
+    if expect == 0:
+        return Conflict(f"{kind} {id!r} exists already", code="exists")
+    return Conflict(f"{kind} {id!r} was changed meanwhile; read it again", code="version_moved")
