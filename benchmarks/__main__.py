@@ -30,6 +30,7 @@ _err = Console(stderr=True)
 
 @app.command()
 def recall(
+    *,
     suite: Annotated[str, typer.Option(help=f"One of {', '.join(LOADERS)}.")],
     data: Annotated[Path, typer.Option(help="File or folder in the format of the suite.")],
     recipe: Annotated[str, typer.Option(help="Recipe to search with.")] = "fast",
@@ -43,7 +44,7 @@ def recall(
     try:
         cases = load(suite, data).first(limit_conversations)
     except DataError as error:
-        _err.print(f"[red]error:[/red] {error}")
+        _err.print(f"[red]error:[/red] {error}", soft_wrap=True)
         raise typer.Exit(2) from error
     options = recalls.Options(recipe=recipe, limit=limit)
     with _opened(embeddings or default_folder()) as (mos, embedder):
@@ -59,6 +60,7 @@ def recall(
 
 @app.command()
 def speed(
+    *,
     items: Annotated[int, typer.Option(help="Memories to search among.", min=100)],
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     cubes: Annotated[int, typer.Option(help="Cubes that the same memories are spread over.")] = 50,

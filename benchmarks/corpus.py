@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from benchmarks.cases import Turn
 from memos.ports.models import EmbedRole, Vectors
 
-FUNCTION_WORDS = (
+FUNCTION_WORDS = str.split(
     "the and to of a in i that is it for you was with on my we as be at this have so but me are"
-).split()
-COMMON_WORDS = (
+)
+COMMON_WORDS = str.split(
     "time people good work day know think really want need go take see come look use find give "
     "tell feel try ask leave call keep let begin help talk turn start show hear play run move like "
     "live believe bring happen write provide sit stand lose pay meet include continue set learn "
@@ -31,17 +31,17 @@ COMMON_WORDS = (
     "winter party birthday wedding doctor hospital job office boss project meeting report deadline "
     "budget price money bank phone computer code server database test bug release garden kitchen "
     "dinner lunch breakfast recipe cake bread pizza salad run marathon gym yoga bike hiking beach"
-).split()
-CHINESE_WORDS = (
+)
+CHINESE_WORDS = str.split(
     "今天 明天 昨天 朋友 公司 工作 时间 问题 喜欢 觉得 知道 需要 开始 学习 项目 会议 同事 家人 "
     "孩子 妈妈 爸爸 老师 学校 城市 北京 上海 深圳 旅行 酒店 机票 周末 早上 晚上 吃饭 咖啡 音乐 "
     "电影 运动 跑步 健身 医院 身体 计划 预算 价格 手机 电脑 数据 代码 测试 报告 生日 礼物 房子 "
     "厨房 花园 天气 下雨 春天 夏天 秋天 冬天 火车 飞机 地铁 公园 图书 小说 游戏 比赛 球队 教练"
-).split()
-_SYLLABLES = (
+)
+_SYLLABLES = str.split(
     "ba be bo ca co da de di do fa fi ga go ha ho ja jo ka ki la le li lo ma me mi mo na ne ni no "
     "pa pe po ra re ri ro sa se si so ta te ti to va ve vi vo wa we za zo"
-).split()
+)
 _CHARACTERS = "山水风云花树石林海星月光明春秋书画文武金银铜铁龙虎马牛羊鸟鱼门窗桌灯车船路桥田园"
 
 _VOCABULARY = 20_000

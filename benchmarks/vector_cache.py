@@ -105,7 +105,7 @@ class CachedEmbedder:
             for first in range(0, len(wanted), _LOOKUP):
                 part = wanted[first : first + _LOOKUP]
                 marks = ",".join("?" * len(part))
-                query = f"select key, vector from vectors where key in ({marks})"  # noqa: S608
+                query = f"select key, vector from vectors where key in ({marks})"
                 for key, vector in self._file.execute(query, part):
                     known[key] = np.frombuffer(vector, dtype=np.float32)
         return known

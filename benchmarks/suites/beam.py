@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.cases import Conversation, Question, Turn
-from benchmarks.suites.files import natural, read_json, stated_at
+from benchmarks.suites.files import Json, natural, read_json, stated_at
 
 _PROBES = "probing_questions.json"
 _CHAT = "chat.json"
@@ -28,7 +27,7 @@ def _conversation(file: Path, root: Path) -> Conversation:
     return Conversation(name, turns, tuple(_questions(read_json(file), name)))
 
 
-def _questions(probes: Any, name: str) -> Iterator[Question]:
+def _questions(probes: Json, name: str) -> Iterator[Question]:
     for ability, items in probes.items():
         for index, item in enumerate(items):
             cited = frozenset(str(number) for number in _numbers(item.get("source_chat_ids")))
@@ -61,11 +60,11 @@ class _Session:
     at: str | None = None
 
 
-def _turns(chat: Any) -> Iterator[Turn]:
+def _turns(chat: Json) -> Iterator[Turn]:
     yield from _walk(chat, _Session())
 
 
-def _walk(node: Any, session: _Session) -> Iterator[Turn]:
+def _walk(node: Json, session: _Session) -> Iterator[Turn]:
     if isinstance(node, list):
         for part in node:
             yield from _walk(part, session)

@@ -7,18 +7,21 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-_MONTHS = (
+Json: TypeAlias = Any
+"""A JSON value in a format that is not ours."""
+
+_MONTHS = str.split(
     "january february march april may june july august september october november december"
-).split()
+)
 _CLOCK = re.compile(r"\b(\d{1,2}):(\d{2})\s*([ap]m)?", re.IGNORECASE)
 _YEAR_FIRST = re.compile(r"(\d{4})\s*[/年-]\s*(\d{1,2})\s*[/月-]\s*(\d{1,2})")
 _MONTH_FIRST = re.compile(r"([A-Za-z]{3,9})[ -](\d{1,2}),?[ -](\d{4})")
 _DAY_FIRST = re.compile(r"(\d{1,2}) ([A-Za-z]{3,9}),? (\d{4})")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Json:
     """Return the content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 

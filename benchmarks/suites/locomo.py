@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from benchmarks.cases import Conversation, Gold, Question, Turn
 from benchmarks.suites.files import json_files, read_json, stated_at
 
-Json: TypeAlias = Mapping[str, Any]
+Item: TypeAlias = Mapping[str, Any]
 
 CATEGORIES: Mapping[int, str] = {
     1: "multi-hop",
@@ -36,12 +36,12 @@ def load_locomo(path: Path) -> tuple[Conversation, ...]:
     return tuple(found)
 
 
-def _conversations(content: object) -> list[Json]:
+def _conversations(content: object) -> list[Item]:
     items: list[Any] = content if isinstance(content, list) else [content]
     return [item for item in items if isinstance(item, Mapping) and "conversation" in item]
 
 
-def _read_errata(path: Path) -> dict[tuple[str, str], Json] | None:
+def _read_errata(path: Path) -> dict[tuple[str, str], Item] | None:
     """Map conversation and question to the erratum, if there is a file of them."""
     if not path.is_file():
         return None
@@ -50,7 +50,7 @@ def _read_errata(path: Path) -> dict[tuple[str, str], Json] | None:
 
 
 def _conversation(
-    item: Json, name: str, errata: Mapping[tuple[str, str], Json] | None
+    item: Item, name: str, errata: Mapping[tuple[str, str], Item] | None
 ) -> Conversation:
     turns = tuple(_turns(item["conversation"]))
     questions: list[Question] = []
@@ -74,7 +74,7 @@ def _conversation(
     return Conversation(name, turns, tuple(questions))
 
 
-def _turns(conversation: Json) -> Iterator[Turn]:
+def _turns(conversation: Item) -> Iterator[Turn]:
     numbers = (int(m[1]) for key in conversation if (m := _SESSION.fullmatch(key)))
     for number in sorted(numbers):
         at = stated_at(conversation.get(f"session_{number}_date_time"))
@@ -89,7 +89,7 @@ def _turns(conversation: Json) -> Iterator[Turn]:
             )
 
 
-def _said(raw: Json) -> str:
+def _said(raw: Item) -> str:
     """Return the words of a turn; a shared image speaks through its caption."""
     text, caption = raw.get("text") or "", raw.get("blip_caption")
     return f"{text} [shares an image: {caption}]".strip() if caption else text
@@ -110,7 +110,7 @@ def _gold(evidence: Sequence[str]) -> Gold:
     }
 
 
-def _corrected(name: str, raw: Json, errata: Mapping[tuple[str, str], Json] | None) -> Gold:
+def _corrected(name: str, raw: Item, errata: Mapping[tuple[str, str], Item] | None) -> Gold:
     if errata is None:
         return {}
     question = raw["question"]

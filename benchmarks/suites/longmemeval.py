@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from benchmarks.cases import Conversation, Gold, Level, Question, Turn
 from benchmarks.suites.files import json_files, parse_date, read_json, stated_at
 
-Json: TypeAlias = Mapping[str, Any]
+Item: TypeAlias = Mapping[str, Any]
 
 _EVIDENCE = "oracle.json"
 
@@ -28,18 +28,18 @@ def load_longmemeval(path: Path) -> tuple[Conversation, ...]:
     )
 
 
-def _listed(content: object) -> list[Json]:
+def _listed(content: object) -> list[Item]:
     items: list[Any] = content if isinstance(content, list) else []
     return [i for i in items if isinstance(i, Mapping) and "haystack_sessions" in i]
 
 
-def _composed(folder: Path) -> Iterator[Json] | None:
+def _composed(folder: Path) -> Iterator[Item] | None:
     """Compose the haystacks of a folder that holds a recipe for them."""
     recipes = sorted(folder.glob("haystack_recipe_*.json"))
     if not recipes or not (folder / _EVIDENCE).is_file():
         return None
     evidence = {item["question_id"]: item for item in _listed(read_json(folder / _EVIDENCE))}
-    fillers: dict[str, Json] = {}
+    fillers: dict[str, Item] = {}
     for file in sorted(folder.glob("filler_sessions_*.json")):
         content: Any = read_json(file)
         fillers.update(content)
@@ -50,7 +50,7 @@ def _composed(folder: Path) -> Iterator[Json] | None:
     return (_compose(evidence[name], recipe, fillers) for name, recipe in rows.items())
 
 
-def _compose(item: Json, recipe: list[tuple[str, str]], fillers: Mapping[str, Json]) -> Json:
+def _compose(item: Item, recipe: list[tuple[str, str]], fillers: Mapping[str, Item]) -> Item:
     own = dict(zip(item["haystack_session_ids"], item["haystack_sessions"], strict=True))
     return {
         **item,
@@ -62,7 +62,7 @@ def _compose(item: Json, recipe: list[tuple[str, str]], fillers: Mapping[str, Js
     }
 
 
-def _conversation(item: Json) -> Conversation:
+def _conversation(item: Item) -> Conversation:
     name = str(item["question_id"])
     turns: list[Turn] = []
     answers: set[str] = set()

@@ -7,14 +7,11 @@ memory of one user.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from benchmarks.cases import Conversation, Question, Turn
-from benchmarks.suites.files import json_files, parse_date, read_json, stated_at
-
-Json: TypeAlias = Mapping[str, Any]
+from benchmarks.suites.files import Json, json_files, parse_date, read_json, stated_at
 
 POOL = 50
 _WRONG = re.compile(r"\[ERROR[QA]\]")
@@ -32,7 +29,7 @@ def load_memdaily(path: Path) -> tuple[Conversation, ...]:
     return tuple(_pool(f"pool-{number}", pool) for number, pool in enumerate(pools))
 
 
-def _lists(content: Any, name: str) -> Iterator[tuple[str, list[Json]]]:
+def _lists(content: Json, name: str) -> Iterator[tuple[str, list[Json]]]:
     """Yield the trajectory lists of a file; the published one nests them by type and subject."""
     if isinstance(content, list):
         yield name, sorted(content, key=lambda item: item["tid"])

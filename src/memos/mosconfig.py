@@ -130,12 +130,12 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str]
         for name, value in asked.items()
         if (known := _known(name)) and known.path
     }
-    named = [name for path, (_, name) in found.items() if path.startswith("embedder.")]
-    if named == ["EMBEDDING_DIMENSION"]:
-        del found["embedder.dimensions"]
-    elif named:
-        source = found.get("embedder.kind", ("", named[0]))[1]
-        found["embedder.kind"] = (_PROVIDER, source)
+    # In the order of NAMES, so that the one which says most is shown as the source.
+    chosen = [name for name in NAMES if name in asked and name.startswith("MOS_EMBEDDER_")]
+    if chosen:
+        found["embedder.kind"] = (_PROVIDER, chosen[0])
+    else:
+        found.pop("embedder.dimensions", None)
     return found
 
 

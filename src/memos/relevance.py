@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,5 +56,4 @@ def length_norm(lengths: Floats, mean_length: float, span: int) -> Floats:
 
 def saturation(frequencies: Floats, norms: Floats) -> Floats:
     """Return ``tf * (k1 + 1) / (tf + norm)``; 0 where the term does not occur."""
-    scaled: Floats = frequencies * np.float32(K1 + 1)
-    return scaled / (frequencies + norms)
+    return cast("Floats", frequencies * np.float32(K1 + 1) / (frequencies + norms))

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
 from benchmarks.__main__ import app
+from typer.testing import CliRunner
 
 
 def turn(session: int, number: int, speaker: str, text: str) -> dict[str, str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-
-from benchmarks.bm25 import B, K1, Bm25
+from benchmarks.bm25 import K1, B, Bm25
 from benchmarks.metrics import (
     Score,
     average,

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 from benchmarks.cases import Conversation, DataError, Question, Turn
 from benchmarks.suites import load
 from benchmarks.suites.files import parse_date, stated_at
@@ -237,10 +236,10 @@ def persona(tmp_path: Path, *rows: tuple[str, int, int]) -> Path:
     ]
     context = tmp_path / "shared_contexts_8k.jsonl"
     context.write_text(json.dumps({"context-of-ours": block * 3}) + "\n", encoding="utf-8")
-    names = (
+    names = str.split(
         "persona_id question_id question_type distance_to_ref_in_blocks user_question_or_message "
         "shared_context_id end_index_in_shared_context"
-    ).split()
+    )
     file = tmp_path / "questions_8k.csv"
     with file.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
 from benchmarks.corpus import Corpus, HashEmbedder
 from benchmarks.limits import BareFile, SearchLimit, rows_of
 from benchmarks.vector_cache import CachedEmbedder
+
 from memos.analysis import count_terms
 from memos.ports.models import EmbedRole, Vectors
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from memos.cli import adding, demo, finding, forgetting, upkeep
-from memos.cli.output import complain, emit, prepare_streams
+from memos.cli.output import complain, emit, give_up_output, prepare_streams
 from memos.cli.session import anywhere
 from memos.errors import MemosError, RateLimited, UpstreamError
 
@@ -34,7 +34,14 @@ class Root(TyperGroup):
         as_json = "--json" in flags
         extra["standalone_mode"] = not as_json
         try:
-            code = super().main(arguments, prog_name or "memos", **extra)
+            try:
+                code = super().main(arguments, prog_name or "memos", **extra)
+            except SystemExit as left:
+                code = left.code
+            sys.stdout.flush()
+        except BrokenPipeError:
+            give_up_output()  # whoever read had enough
+            code = 1
         except Exception as error:  # noqa: BLE001 - the last line of defence; see the module
             if "--debug" in flags:
                 traceback.print_exception(error)
@@ -62,10 +69,12 @@ def main() -> None:
 
 def _report(error: Exception, *, as_json: bool) -> int:
     exit_code, described = _describe(error)
-    if as_json:
+    if as_json and not (isinstance(error, OSError) and error.filename is None):
         emit({"error": described})
     else:
         complain(str(described["detail"]))
+    if isinstance(error, OSError):
+        give_up_output()  # it may be standard output itself that failed
     return exit_code
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from memos.cli.output import Bar, busy, emit, say, table
-from memos.cli.session import Session, command
+from memos.cli.session import Session, anywhere, command
 
 if TYPE_CHECKING:
     from memos import MOS
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     command(app, "reindex", examples=examples)(reindex)
     command(app, "doctor", examples=("memos doctor", "memos doctor --fix"))(doctor)
     config = typer.Typer(help="Show or try the settings.", no_args_is_help=True)
+    config.callback()(anywhere)
     command(config, "show", examples=("memos config show",))(show)
     command(config, "check", examples=("memos config check --json",))(check)
     app.add_typer(config, name="config")

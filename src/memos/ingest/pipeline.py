@@ -12,7 +12,7 @@ import anyio
 
 from memos._offload import Offload
 from memos.analysis import count_terms, index_text, passage_text
-from memos.errors import Conflict
+from memos.errors import Conflict, InvalidInput
 from memos.ingest.overlap import repeated
 from memos.ports.models import Embedder
 from memos.ports.stores import RecordStore
@@ -126,11 +126,14 @@ class Ingest:
         ]
         if not fresh and batch_id is None:
             return Added(tuple(id for id in known if id is not None), (False,) * len(drafts))
+        named = [draft.id for draft in drafts if draft.id]
+        if len(set(named)) < len(named):
+            raise InvalidInput("two of the items have the same id", code="duplicate_id")
         place = drafts[0].place
         batch = Batch(
             batch_id or self.new_id(), place.account, place.cube, self.embedder.name,
             tuple(await self._puts(fresh, {} if vectors is None else vectors)), heads=heads,
-            expect={} if batch_id else {d.id: 0 for d in drafts if d.id},
+            expect={} if batch_id else dict.fromkeys(named, 0),
         )  # fmt: skip
         receipt = await self.records.apply(batch, scope)
         if receipt.repeated:

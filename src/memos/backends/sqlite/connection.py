@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -62,8 +63,9 @@ def mapped(path: Path) -> Generator[None]:
             code="read_only",
         ) from error
     except OSError as error:
+        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) else "io"
         raise StoreError(
-            f"{path.name}: {error.strerror or error}", service="sqlite", retryable=True, code="io"
+            f"{path.name}: {error.strerror or error}", service="sqlite", retryable=True, code=code
         ) from error
 
 

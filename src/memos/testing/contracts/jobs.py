@@ -1,0 +1,149 @@
+"""What ``JobQueue`` promises."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from memos.errors import NotFound
+from memos.ports.backend import Opened
+from memos.testing.contracts.making import FAR_OFF, LONG_AGO, need
+from memos.types import Job
+
+HOLD = timedelta(minutes=5)
+AT_ONCE = timedelta(0)
+"""A lease that has ended when the next call looks."""
+
+
+def _job(id: str, key: str | None = None, priority: int = 0, due: datetime | None = None) -> Job:
+    return Job(
+        id, "digest", "acme", "home", {"n": [1, "二"]}, scope_key=id if key is None else key,
+        priority=priority, due_at=due,
+    )  # fmt: skip
+
+
+async def _lease(opened: Opened, count: int = 9, hold: timedelta = HOLD) -> list[str]:
+    return [job.id for job in await need(opened.jobs).lease(count, hold)]
+
+
+@pytest.mark.anyio
+class Jobs:
+    """'At-least-once delivery, in order within a job's ``scope_key``.'"""
+
+    async def test_round_trip(self, opened: Opened) -> None:
+        """A job is leased as it was put, but for ``attempts``."""
+        given = _job("a", key="k", priority=3, due=LONG_AGO)
+        await need(opened.jobs).put([given])
+        (found,) = await need(opened.jobs).lease(1, HOLD)
+        assert (found.id, found.label, found.account, found.cube) == ("a", "digest", "acme", "home")
+        assert (found.payload, found.scope_key, found.priority) == (given.payload, "k", 3)
+        assert found.attempts == 1
+
+    async def test_order_of_arrival(self, opened: Opened) -> None:
+        """'Then the order of arrival', up to ``count``."""
+        await need(opened.jobs).put([_job(id) for id in "abc"])
+        assert await _lease(opened, 2) == ["a", "b"]
+        assert await _lease(opened) == ["c"]
+        assert await _lease(opened) == []
+
+    async def test_priority(self, opened: Opened) -> None:
+        """'Higher ``priority`` goes first among the due jobs.'"""
+        jobs = [_job("low", priority=-1), _job("plain"), _job("high", priority=5)]
+        await need(opened.jobs).put([*jobs, _job("later", priority=9, due=FAR_OFF)])
+        assert await _lease(opened) == ["high", "plain", "low"]
+
+    async def test_due(self, opened: Opened) -> None:
+        """A job is not given out before it is due."""
+        await need(opened.jobs).put([_job("later", due=FAR_OFF), _job("now", due=LONG_AGO)])
+        assert await _lease(opened) == ["now"]
+
+    async def test_known_id(self, opened: Opened) -> None:
+        """'Putting a known job id again does nothing', also within one call."""
+        await need(opened.jobs).put([_job("a", key="first"), _job("a", key="second")])
+        await need(opened.jobs).put([_job("a", key="third")])
+        (found,) = await need(opened.jobs).lease(9, HOLD)
+        assert found.scope_key == "first"
+
+    async def test_ordered_within_a_key(self, opened: Opened) -> None:
+        """'While a job of a scope key is leased, no other job of that key is given out.'"""
+        await need(opened.jobs).put([_job("a", "k"), _job("b", "k"), _job("c", "other")])
+        assert await _lease(opened) == ["a", "c"]
+        assert await _lease(opened) == []
+        await need(opened.jobs).ack(["a"])
+        assert await _lease(opened) == ["b"]
+
+    async def test_keys_belong_to_an_account(self, opened: Opened) -> None:
+        """Two accounts' key "k" are two."""
+        other = Job("b", "digest", "rival", "home", {}, scope_key="k")
+        await need(opened.jobs).put([_job("a", "k"), other])
+        assert sorted(await _lease(opened)) == ["a", "b"]
+
+    async def test_priority_within_a_key(self, opened: Opened) -> None:
+        """A more urgent job of a key overtakes; one of the same priority waits, due or not."""
+        await need(opened.jobs).put([_job("a", "k"), _job("b", "k", priority=2)])
+        assert await _lease(opened) == ["b"]
+        await need(opened.jobs).put([_job("x", "o", due=FAR_OFF), _job("y", "o")])
+        assert await _lease(opened) == []
+
+    async def test_lease_ends(self, opened: Opened) -> None:
+        """'A lease that ends without ``ack`` or ``retry`` makes the job visible again.'"""
+        await need(opened.jobs).put([_job("a")])
+        assert await _lease(opened, hold=AT_ONCE) == ["a"]
+        (again,) = await need(opened.jobs).lease(9, HOLD)
+        assert (again.id, again.attempts) == ("a", 2)
+        assert await _lease(opened) == []
+
+    async def test_ack(self, opened: Opened) -> None:
+        """'Forget finished jobs; unknown ids are ignored.'"""
+        await need(opened.jobs).put([_job("a"), _job("b")])
+        await need(opened.jobs).ack(["a", "nobody"])
+        assert await _lease(opened) == ["b"]
+        await need(opened.jobs).put([_job("a")])
+        assert await _lease(opened) == ["a"]
+
+    async def test_retry(self, opened: Opened) -> None:
+        """'Give a job back for ``due_at``.'"""
+        queue = need(opened.jobs)
+        await queue.put([_job("a"), _job("b")])
+        await queue.lease(9, HOLD)
+        await queue.retry("a", due_at=LONG_AGO, cause="the model was busy")
+        await queue.retry("b", due_at=FAR_OFF, cause="the model was busy")
+        (again,) = await queue.lease(9, HOLD)
+        assert (again.id, again.attempts) == ("a", 2)
+
+    async def test_dead_letters(self, opened: Opened) -> None:
+        """'Or, with None, to the dead letters with its cause'; a dead job blocks nobody."""
+        queue = need(opened.jobs)
+        await queue.put([_job("a", "k"), _job("b", "k")])
+        await queue.lease(1, HOLD)
+        await queue.retry("a", due_at=None, cause="it can never work")
+        assert await _lease(opened) == ["b"]
+        stats = await queue.stats()
+        assert (stats.waiting, stats.leased, stats.dead) == (0, 1, 1)
+        await queue.put([_job("a", "k")])
+        assert (await queue.stats()).dead == 1
+
+    async def test_retry_unknown(self, opened: Opened) -> None:
+        """A job that is not there cannot be given back."""
+        with pytest.raises(NotFound):
+            await need(opened.jobs).retry("nobody", due_at=None, cause="lost")
+
+    async def test_stats(self, opened: Opened) -> None:
+        """'How many jobs wait, are leased, or were given up, and when the oldest became due.'"""
+        queue = need(opened.jobs)
+        empty = await queue.stats()
+        assert (empty.waiting, empty.leased, empty.dead, empty.oldest_due) == (0, 0, 0, None)
+        await queue.put([_job("a"), _job("b", due=LONG_AGO), _job("c", due=FAR_OFF)])
+        await queue.lease(1, HOLD)
+        full = await queue.stats()
+        assert (full.waiting, full.leased, full.dead) == (2, 1, 0)
+        assert full.oldest_due == LONG_AGO
+
+    async def test_due_when_put(self, opened: Opened) -> None:
+        """A job without a time is due from the moment it is put."""
+        before = datetime.now(UTC) - timedelta(seconds=1)
+        await need(opened.jobs).put([_job("a")])
+        due = (await need(opened.jobs).stats()).oldest_due
+        assert due is not None
+        assert before < due < datetime.now(UTC) + timedelta(seconds=1)
