@@ -23,7 +23,9 @@ from benchmarks.vector_cache import CachedEmbedder, default_folder
 from memos import MOS, __version__
 from memos.settings import Settings
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+)
 _out = Console(width=None if Console().is_terminal else 120)
 _err = Console(stderr=True)
 
@@ -37,7 +39,7 @@ def recall(
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     rankings: Annotated[Path | None, typer.Option(help="Write a line per question here.")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="Folder of cached vectors.")] = None,
-    limit: Annotated[int, typer.Option(help="Memories per search.", min=1)] = 120,
+    limit: Annotated[int, typer.Option(help="Memories per search.", min=1)] = 200,
     limit_conversations: Annotated[int | None, typer.Option(help="Only the first N.")] = None,
 ) -> None:
     """Ingest a data set through the public API, search it, and print model-free metrics."""

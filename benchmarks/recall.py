@@ -23,7 +23,7 @@ class Options:
     """How to search. ``limit`` counts memories, several of which may cite one source."""
 
     recipe: str = "fast"
-    limit: int = 120
+    limit: int = 200
 
 
 @dataclass(frozen=True, slots=True)

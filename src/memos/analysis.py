@@ -1,7 +1,7 @@
 """From text to index terms: the one analysis that writing and searching share.
 
 Latin words are case-folded, stripped of accents and stemmed (Snowball English, "Porter2"); Han
-text is cut by a dictionary segmenter (rjieba, search mode); kana, Hangul and scripts written
+text is cut by a dictionary segmenter (rjieba, search mode) and into character pairs; kana, Hangul and scripts written
 without spaces become character bigrams; numbers, dates and code identifiers count as a whole and
 by their parts; emoji are terms. Words in every sentence ("the", "的") carry no term at all.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from importlib import import_module
 from typing import Final, Protocol, cast
@@ -125,7 +125,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _terms(text: str) -> Iterable[str]:
+def _terms(text: str) -> Iterator[str]:
     for match in _TOKEN.finditer(text):
         token = match.group()
         if match.lastgroup == "word":
@@ -133,7 +133,7 @@ def _terms(text: str) -> Iterable[str]:
         elif match.lastgroup == "han":
             yield from _han_terms(token)
         elif match.lastgroup == "run":
-            yield from _bigrams(token)
+            yield from _pairs(token) if len(token) > 1 else token
         else:
             yield token
 
@@ -166,11 +166,11 @@ def _stemmed(word: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def _han_terms(run: str) -> tuple[str, ...]:
-    return tuple(word for word in _segmenter().cut_for_search(run) if word not in STOP_WORDS)
+    """Return the dictionary's words, and the character pairs that names and new words are made of."""
+    found = [word for word in _segmenter().cut_for_search(run) if word not in STOP_WORDS]
+    return (*found, *(pair for pair in _pairs(run) if pair not in found))
 
 
-def _bigrams(run: str) -> Iterable[str]:
-    if len(run) == 1:
-        yield run
+def _pairs(run: str) -> Iterator[str]:
     for start in range(len(run) - 1):
         yield run[start : start + 2]

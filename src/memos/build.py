@@ -12,7 +12,7 @@ from typing import TypeVar
 import uuid_utils
 
 from memos import settings as configuration
-from memos.errors import ConfigError, InvalidInput
+from memos.errors import ConfigError, InvalidInput, MemosError
 from memos.ingest.pipeline import Ingest
 from memos.maintain import Maintain
 from memos.mos import Defaults, MemoryOperations, Parts
@@ -114,7 +114,7 @@ async def check_settings(settings: Settings) -> list[Checked]:
                 opened = await _open(stack, path, section, role, settings)
                 if opened.embedder is not None:
                     await opened.embedder.embed(["hello"], "query")
-        except ConfigError as problem:
+        except MemosError as problem:
             error = problem.detail
         results.append(Checked(path, str(section.get("kind")), error))
     return results

@@ -288,12 +288,13 @@ class MemoryOperations:
         if ids is None:
             return ForgetResult(tuple(await self._forget_where(where, scope, mode)), mode)
         wanted = opt.names([ids] if isinstance(ids, str) else ids, "ids")
-        found = {memory.id: memory for memory in await self._parts.records.get(wanted, scope)}
+        found = await self._parts.records.get(wanted, scope)
+        held = {memory.id for memory in found}
         gone = {stone.id for stone in await self._parts.records.tombstones(wanted, scope)}
         for id in wanted:
-            if id not in found and not (mode == "erase" and id in gone):
+            if id not in held and not (mode == "erase" and id in gone):
                 raise await self._missing(id, scope)
-        await self._forget(list(found.values()), scope, mode)
+        await self._forget(found, scope, mode)
         return ForgetResult(tuple(wanted), mode)
 
     async def reindex(
@@ -385,7 +386,7 @@ class MemoryOperations:
     async def _forget(self, memories: Sequence[Memory], scope: Scope, mode: opt.Mode) -> None:
         for cube in dict.fromkeys(memory.place.cube for memory in memories):
             ids = [memory.id for memory in memories if memory.place.cube == cube]
-            batch = Batch(self._parts.ingest.new_id(), scope.account, cube)
+            batch = Batch(None, scope.account, cube)
             if mode == "erase":
                 batch = replace(batch, erases=tuple(ids))
             else:

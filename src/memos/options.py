@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final, Literal, TypeAlias, TypedDict, TypeVar, cast, get_args
 
 import msgspec
@@ -113,14 +114,18 @@ def known(options: Mapping[str, object], shape: type[object]) -> None:
     Raises:
         InvalidInput: Naming the option and those there are.
     """
-    names = set[str]()
-    for base in (shape, *getattr(shape, "__orig_bases__", ())):
-        names |= set(getattr(base, "__annotations__", ()))
-    if unknown := sorted(set(options) - names):
+    allowed = _names(shape)
+    if unknown := sorted(set(options) - allowed):
         raise InvalidInput(
-            f"unknown option {unknown[0]!r}; known are: {', '.join(sorted(names))}",
+            f"unknown option {unknown[0]!r}; known are: {', '.join(sorted(allowed))}",
             code="unknown_option",
         )
+
+
+@cache
+def _names(shape: type[object]) -> frozenset[str]:
+    bases = (shape, *getattr(shape, "__orig_bases__", ()))
+    return frozenset(name for base in bases for name in getattr(base, "__annotations__", ()))
 
 
 def name(value: object, what: str) -> str | None:

@@ -38,7 +38,9 @@ TEXT_WEIGHTS: Final[Mapping[Feature, float]] = {
     Feature.BM25_WIDE: 0.5,
     Feature.BM25_SESSION: 0.4,
 }
-"""What each of them counts when candidates are nominated by words."""
+"""What each of them counts in the score of the words."""
+NOMINATING: Final = Feature.BM25_WIDE
+"""Words nominate by the BM25 of a turn and of this window."""
 NEIGHBOUR_WEIGHT: Final = 0.6
 """Weight of each neighbour's vector in the mean that ``COSINE_NEAR`` looks at."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from memos.build import AsyncMOS, simple_settings
 from memos.errors import ConfigError, InvalidInput
@@ -35,21 +36,30 @@ Opener = Callable[[], AbstractAsyncContextManager[AsyncMOS]]
 
 
 class _Portal:
-    """The thread whose event loop runs an ``AsyncMOS``; started with the first call."""
+    """The thread whose event loop runs an ``AsyncMOS``; started with the first call.
+
+    Plain asyncio, where a call costs two thread switches and no task group.
+    """
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
-        self._stack = ExitStack()
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._running: tuple[BlockingPortal, AsyncMOS] | None = None
+        self._running: _Running | None = None
         self._closed = False
 
-    def call(self, work: Callable[[AsyncMOS], Awaitable[T]]) -> T:
-        portal, mos = self._running if self._running and self._pid == os.getpid() else self._start()
-        return portal.call(work, mos)
+    def call(self, work: Callable[[AsyncMOS], Coroutine[object, object, T]]) -> T:
+        running = self._running
+        if running is None or self._pid != os.getpid():
+            running = self._start()
+        future = asyncio.run_coroutine_threadsafe(work(running.mos), running.loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
 
-    def _start(self) -> tuple[BlockingPortal, AsyncMOS]:
+    def _start(self) -> _Running:
         if self._pid != os.getpid():
             raise ConfigError(
                 "this MOS was opened before a fork; open a new one in the child", code="forked"
@@ -58,19 +68,48 @@ class _Portal:
             if self._closed:
                 raise InvalidInput("this MOS is closed", code="closed")
             if self._running is None:
-                with ExitStack() as stack:
-                    portal = stack.enter_context(start_blocking_portal("asyncio"))
-                    mos = stack.enter_context(portal.wrap_async_context_manager(self._opener()))
-                    self._running = portal, mos
-                    self._stack = stack.pop_all()
+                opened: Future[_Running] = Future()
+                threading.Thread(
+                    target=lambda: asyncio.run(_host(self._opener, opened)),
+                    name="memos",
+                    daemon=True,  # closed by the finaliser, which runs before daemons are killed
+                ).start()
+                self._running = opened.result()
             return self._running
 
     def close(self) -> None:
         with self._lock:
-            self._closed = True
-            self._running = None
-            if self._pid == os.getpid():
-                self._stack.close()
+            running, self._running, self._closed = self._running, None, True
+            if running is not None and self._pid == os.getpid():
+                running.loop.call_soon_threadsafe(running.stop.set)
+                running.done.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    mos: AsyncMOS
+    loop: asyncio.AbstractEventLoop
+    stop: asyncio.Event
+    done: Future[None]
+
+
+async def _host(opener: Opener, opened: Future[_Running]) -> None:
+    """Open, hand over, wait for the end, close; whoever waits learns of any error."""
+    done: Future[None] = Future()
+    task = asyncio.ensure_future(_serve(opener, opened, done))
+    await asyncio.wait([task])
+    error = task.exception()
+    if error is None:
+        done.set_result(None)
+    else:
+        (done if opened.done() else opened).set_exception(error)
+
+
+async def _serve(opener: Opener, opened: Future[_Running], done: Future[None]) -> None:
+    async with opener() as mos:
+        running = _Running(mos, asyncio.get_running_loop(), asyncio.Event(), done)
+        opened.set_result(running)
+        await running.stop.wait()
 
 
 class _SyncUsers:

@@ -169,10 +169,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One change of one cube, applied as a whole or not at all, and once per ``id``.
+    """One change of one cube, applied as a whole or not at all, and once per ``id``, if it has one.
 
     Attributes:
-        id: Makes a repeated call harmless.
+        id: Makes a repeated call harmless; unique within the cube.
         account: The tenant.
         cube: The cube that every part of the batch belongs to.
         embedder: Name of the model behind the vectors; a cube has one.
@@ -185,7 +185,7 @@ class Batch:
         heads: Sessions that must not have grown meanwhile.
     """
 
-    id: str
+    id: str | None
     account: str
     cube: str
     embedder: str | None = None

@@ -82,13 +82,17 @@ def test_backends_take_the_roles_that_are_tested(name: str) -> None:
     assert load(name).roles == set(contracts.SUITES)
 
 
+def _corrupt(home: Path, name: str) -> None:
+    (path,) = home.rglob(name)
+    path.write_bytes(b"other bytes")
+
+
 @pytest.mark.anyio
 async def test_corrupt_blob(tmp_path: Path) -> None:
     """'DataError: The bytes no longer give the digest.'"""
     async with sqlite.open_sqlite(sqlite.SqliteSettings(path=tmp_path)) as opened:
         assert opened.blobs is not None
         digest = await opened.blobs.put("acme", b"the true bytes")
-        (path,) = (found for found in tmp_path.rglob(digest) if found.is_file())
-        path.write_bytes(b"the same length")
+        _corrupt(tmp_path, digest)
         with pytest.raises(DataError):
             await opened.blobs.open("acme", digest)

@@ -28,7 +28,10 @@ def main(home: Path, seed: int) -> None:
             text = f"fact{seed}x{step} " + " ".join(dice.choices(WORDS, k=12))
             choice = dice.random()
             if choice < 0.6 or len(ids) < 10:
-                messages = [{"role": "user", "content": f"{text} part{n}"} for n in range(dice.randint(1, 5))]
+                messages = [
+                    {"role": "user", "content": f"{text} part{n}"}
+                    for n in range(dice.randint(1, 5))
+                ]
                 added = mos.add(messages, session=f"s{dice.randint(0, 5)}")
                 for id, message, stored in zip(added.ids, messages, added.stored, strict=True):
                     if stored:
@@ -47,7 +50,9 @@ def main(home: Path, seed: int) -> None:
                 mos.search(text)
 
 
-WORDS = "apple river stone cloud meadow lantern harbour 北京 上海 咖啡 天气 朋友 winter copper".split()
+WORDS = (
+    "apple river stone cloud meadow lantern harbour 北京 上海 咖啡 天气 朋友 winter copper".split()
+)
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), int(sys.argv[2]))

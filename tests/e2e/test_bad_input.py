@@ -78,9 +78,7 @@ def test_duplicate_ids_in_one_call_are_refused_or_joined(mos: MOS) -> None:
     assert added.stored == (True, False)
 
 
-@pytest.mark.parametrize(
-    "query", ["", "  ", None, 5, "\x00", "\ud800"], ids=repr
-)
+@pytest.mark.parametrize("query", ["", "  ", None, 5, "\x00", "\ud800"], ids=repr)
 def test_malformed_queries_are_refused(mos: MOS, query: object) -> None:
     with pytest.raises(InvalidInput):
         mos.search(query)
@@ -124,14 +122,20 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "memos.db").write_bytes(b"not a database, but long enough to look at" * 100)
     for leftover in tmp_path.glob("memos.db-*"):
         leftover.unlink()
-    with pytest.raises(DataError) as damaged, MOS.open(Settings(home=tmp_path), embedder=HashEmbedder()) as mos:
+    with (
+        pytest.raises(DataError) as damaged,
+        MOS.open(Settings(home=tmp_path), embedder=HashEmbedder()) as mos,
+    ):
         mos.get_all()
     assert damaged.value.code == "corrupt"
 
 
 @pytest.mark.parametrize(
     ("statement", "code"),
-    [("PRAGMA user_version = 999", "schema_too_new"), ("PRAGMA application_id = 5", "foreign_file")],
+    [
+        ("PRAGMA user_version = 999", "schema_too_new"),
+        ("PRAGMA application_id = 5", "foreign_file"),
+    ],
 )
 def test_newer_and_foreign_files_are_left_alone(tmp_path: Path, statement: str, code: str) -> None:
     with MOS.open(Settings(home=tmp_path), embedder=HashEmbedder()) as mos:
@@ -139,7 +143,10 @@ def test_newer_and_foreign_files_are_left_alone(tmp_path: Path, statement: str, 
     db = apsw.Connection(str(tmp_path / "memos.db"))
     db.execute(statement)
     db.close()
-    with pytest.raises(DataError) as refused, MOS.open(Settings(home=tmp_path), embedder=HashEmbedder()) as mos:
+    with (
+        pytest.raises(DataError) as refused,
+        MOS.open(Settings(home=tmp_path), embedder=HashEmbedder()) as mos,
+    ):
         mos.get_all()
     assert refused.value.code == code
 
@@ -220,7 +227,8 @@ def test_a_read_only_directory_is_named(tmp_path: Path) -> None:
 
 def test_a_path_below_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
-    with pytest.raises(StoreError), MOS.open(
-        Settings(home=tmp_path / "file" / "home"), embedder=HashEmbedder()
-    ) as mos:
+    with (
+        pytest.raises(StoreError),
+        MOS.open(Settings(home=tmp_path / "file" / "home"), embedder=HashEmbedder()) as mos,
+    ):
         mos.get_all()

@@ -129,7 +129,7 @@ def test_messages_keep_speaker_time_session_and_are_stored_once(tmp_path: Path):
     lines = [
         {"role": "user", "name": "Ann", "content": "I sold the boat.", "message_id": "m1",
          "chat_time": "2026-05-01T10:00:00Z", "session": "s1"},
-        {"role": "assistant", "content": "For how much?", "session": "s1"},
+        {"role": "assistant", "content": "For how much?", "session": "s1", "message_id": "m2"},
         {"role": "user", "name": "Ann", "content": "Nine thousand.", "message_id": "m3"},
     ]  # fmt: skip
     path = tmp_path / "chat.jsonl"
@@ -246,7 +246,7 @@ def test_nothing_found_is_said(run: Run):
         ([""], "empty"),
         (["x", "--limit", "0"], "invalid_input"),
         (["x", "--budget", "-3"], "invalid_input"),
-        (["x", "--recipe", "magic"], "invalid_input"),
+        (["x", "--recipe", "magic"], "unknown_recipe"),
         (["x", "--as-of", "garbage"], "invalid_date"),
         (["x", "--cube", "nope"], "unknown_cube"),
         (["x", "--filter", "{"], "invalid_json"),
@@ -344,7 +344,7 @@ def test_forgetting_an_unknown_id_is_refused(run: Run):
 def test_another_embedder_needs_reindex(tmp_path: Path):
     parsed(run_in(tmp_path, "add", "The boiler is serviced in March.", "--json"))
     other = {"MEMOS_EMBEDDER__PASSAGE_PREFIX": "note: "}
-    told = refused(run_in(tmp_path, "search", "boiler", "--json", **other), "other_embedder")
+    told = refused(run_in(tmp_path, "search", "boiler", "--json", **other), "embedder_mismatch")
     assert "memos reindex" in told
     assert parsed(run_in(tmp_path, "reindex", "--json", **other)) == {"embedded": {"default": 1}}
     assert parsed(run_in(tmp_path, "search", "boiler", "--json", **other))["hits"]

@@ -15,12 +15,20 @@ SECRET_ZH = "紫水晶密码"
 
 def holders(home: Path, needle: str) -> list[str]:
     wanted = needle.encode("utf-8")
-    return [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and wanted in p.read_bytes()]
+    return [
+        str(p.relative_to(home))
+        for p in home.rglob("*")
+        if p.is_file() and wanted in p.read_bytes()
+    ]
 
 
 def vector_holders(home: Path, text: str) -> list[str]:
     wanted = hash_vector(text).tobytes()
-    return [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and wanted in p.read_bytes()]
+    return [
+        str(p.relative_to(home))
+        for p in home.rglob("*")
+        if p.is_file() and wanted in p.read_bytes()
+    ]
 
 
 def test_nothing_of_an_erased_memory_is_left(tmp_path: Path) -> None:
@@ -31,7 +39,8 @@ def test_nothing_of_an_erased_memory_is_left(tmp_path: Path) -> None:
         mos.add([{"role": "user", "content": f"filler {n}", "message_id": str(n)} for n in range(2500)],
                 session="s")  # fmt: skip
         (said,) = mos.add(
-            [{"role": "user", "content": f"secret {SECRET}", "message_id": f"id-{SECRET}"}], session="s"
+            [{"role": "user", "content": f"secret {SECRET}", "message_id": f"id-{SECRET}"}],
+            session="s",
         ).ids
         mos.update(said, text=f"changed {SECRET} {SECRET_ZH}", info={"note": SECRET}, tags=[SECRET])
         noted = mos.add(notes).ids
@@ -71,7 +80,9 @@ def test_erasing_takes_jobs_that_speak_of_the_memory(tmp_path: Path) -> None:
         async with open_sqlite(SqliteSettings(path=tmp_path)) as opened:
             assert opened.records is not None
             assert opened.jobs is not None
-            await opened.records.apply(Batch("b1", "a", "c", puts=(Put(memory),), jobs=(job,)), scope)
+            await opened.records.apply(
+                Batch("b1", "a", "c", puts=(Put(memory),), jobs=(job,)), scope
+            )
             await opened.records.apply(Batch("b2", "a", "c", erases=("m1",)), scope)
             assert await opened.jobs.lease(5, timedelta(minutes=1)) == []
             assert holders(tmp_path, SECRET) == []

@@ -43,7 +43,9 @@ def test_what_was_added_is_found_with_its_source(mos: MOS) -> None:
 
 
 def test_long_messages_are_split_at_sentences_and_keep_their_link(mos: MOS) -> None:
-    message = " ".join(f"Sentence number {n} speaks of topic{n} at some length." for n in range(200))
+    message = " ".join(
+        f"Sentence number {n} speaks of topic{n} at some length." for n in range(200)
+    )
     added = mos.add([{"role": "user", "content": message, "message_id": "long"}], session="s")
     assert len(added.ids) > 5
     parts = [mos.get(id) for id in added.ids]
@@ -56,7 +58,9 @@ def test_long_messages_are_split_at_sentences_and_keep_their_link(mos: MOS) -> N
 def test_a_message_with_a_known_id_is_stored_once(mos: MOS) -> None:
     message = {"role": "user", "content": "Tea, please.", "message_id": "m1"}
     first = mos.add([message], session="s")
-    again = mos.add([message, {"role": "user", "content": "And milk.", "message_id": "m2"}], session="s")
+    again = mos.add(
+        [message, {"role": "user", "content": "And milk.", "message_id": "m2"}], session="s"
+    )
     assert again.ids[0] == first.ids[0]
     assert again.stored == (False, True)
     assert len(mos.get_all().items) == 2
@@ -168,7 +172,9 @@ def test_forgetting_by_filter_takes_the_selected_ones_only(mos: MOS) -> None:
     assert [m.text for m in mos.get_all().items] == ["keep me"]
 
 
-@pytest.mark.parametrize("selector", [{}, {"where": {}}, {"where": {"and": []}}, {"where": {"and": [{}]}}])
+@pytest.mark.parametrize(
+    "selector", [{}, {"where": {}}, {"where": {"and": []}}, {"where": {"and": [{}]}}]
+)
 def test_an_empty_selector_forgets_nothing(mos: MOS, selector: dict[str, object]) -> None:
     mos.add("still here")
     for mode in ("retire", "erase"):
@@ -235,7 +241,9 @@ def test_pages_follow_the_order_of_recording(mos: MOS) -> None:
 def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     with MOS.open(settings, embedder=HashEmbedder()) as mos:
-        ids = mos.add([{"role": "user", "content": f"fact {n} 事实"} for n in range(20)], session="s").ids
+        ids = mos.add(
+            [{"role": "user", "content": f"fact {n} 事实"} for n in range(20)], session="s"
+        ).ids
         mos.search("fact")
     with MOS.open(settings, embedder=HashEmbedder()) as mos:
         assert [m.id for m in mos.get_all().items] == list(ids)

@@ -23,7 +23,9 @@ SETUP = """
     until = time.monotonic() + seconds
 """
 
-WRITER = SETUP + """
+WRITER = (
+    SETUP
+    + """
     with MOS.open(Settings(home=home), embedder=HashEmbedder()) as mos:
         written = 0
         while time.monotonic() < until:
@@ -33,8 +35,11 @@ WRITER = SETUP + """
             written += 1
         print(written)
 """
+)
 
-READER = SETUP + """
+READER = (
+    SETUP
+    + """
     with MOS.open(Settings(home=home), embedder=HashEmbedder()) as mos:
         looked = 0
         while time.monotonic() < until:
@@ -45,6 +50,7 @@ READER = SETUP + """
                 looked += 1
         print(looked)
 """
+)
 
 
 def spawn(script: str, home: Path, number: int, seconds: float) -> subprocess.Popen[str]:

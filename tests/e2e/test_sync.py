@@ -30,7 +30,9 @@ def test_every_name_and_signature_agrees(mos: MOS) -> None:
         pairs += [(getattr(type(sync), n), getattr(async_, n)) for n in public(async_)]
     for mine, theirs in pairs:
         left, right = inspect.signature(mine), inspect.signature(theirs)
-        assert [str(p) for p in left.parameters.values()] == [str(p) for p in right.parameters.values()]
+        assert [str(p) for p in left.parameters.values()] == [
+            str(p) for p in right.parameters.values()
+        ]
         if theirs.__name__ not in ("open", "simple"):
             assert left.return_annotation == right.return_annotation, mine
             assert inspect.iscoroutinefunction(theirs)

@@ -45,6 +45,8 @@ def test_words_are_compared_without_case_and_accents() -> None:
     assert "小明" in words("小明去哪里了")
 
 
-@pytest.mark.parametrize(("text", "count"), [("", 0), ("abcd", 1), ("abcde", 2), ("你好", 2), ("你好 abc", 3)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("", 0), ("abcd", 1), ("abcde", 2), ("你好", 2), ("你好 abc", 3)]
+)
 def test_tokens(text: str, count: int) -> None:
     assert tokens(text) == count

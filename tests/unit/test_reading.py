@@ -18,7 +18,10 @@ from memos.types import Memory, Place, Source
     ("value", "moment"),
     [
         ("2024-05-01T10:00:00Z", datetime(2024, 5, 1, 10, tzinfo=UTC)),
-        ("2024-05-01T10:00:00+08:00", datetime(2024, 5, 1, 10, tzinfo=timezone(timedelta(hours=8)))),
+        (
+            "2024-05-01T10:00:00+08:00",
+            datetime(2024, 5, 1, 10, tzinfo=timezone(timedelta(hours=8))),
+        ),
         ("2024-05-01", datetime(2024, 5, 1, tzinfo=UTC)),
         ("1:56 pm on 8 May, 2023", datetime(2023, 5, 8, 13, 56, tzinfo=UTC)),
         ("2023/05/20 (Sat) 02:21", datetime(2023, 5, 20, 2, 21, tzinfo=UTC)),
@@ -35,7 +38,9 @@ def test_times(value: object, moment: datetime | None) -> None:
     assert read_time(value, "t") == moment
 
 
-@pytest.mark.parametrize("value", ["2024-13-01", "2024-02-30", "0000-01-01", 1e40, True, [], "2024\x00"])
+@pytest.mark.parametrize(
+    "value", ["2024-13-01", "2024-02-30", "0000-01-01", 1e40, True, [], "2024\x00"]
+)
 def test_absurd_times_are_refused(value: object) -> None:
     with pytest.raises(InvalidInput):
         read_time(value, "t")

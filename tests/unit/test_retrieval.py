@@ -30,7 +30,9 @@ def candidates(cube: str, ids: str, **columns: list[float]) -> Features:
 
 def test_the_order_is_that_of_the_summed_parts() -> None:
     found = [
-        candidates("c1", "ab", bm25=[1, 0], cosine=[0.9, 0.8], cosine_near=[0.9, 0.8], speaker=[0, 0]),
+        candidates(
+            "c1", "ab", bm25=[1, 0], cosine=[0.9, 0.8], cosine_near=[0.9, 0.8], speaker=[0, 0]
+        ),
         candidates("c2", "a", bm25=[0], cosine=[0.85], cosine_near=[0.8], speaker=[1]),
     ]
     order = Order(found, RECIPES["fast"])

@@ -27,6 +27,9 @@ _EXAMPLES: Final = (
 )
 
 
+_SHOWN: Final = 5
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
     command(app, "add", examples=_EXAMPLES)(add)
@@ -79,8 +82,10 @@ def _tell(session: Session, ids: Sequence[str], stored: Sequence[bool]) -> None:
     known = len(ids) - sum(stored)
     also = f", {known} known already" if known else ""
     say(f"{sum(stored)} stored{also}")
-    for stored_id in ids:
+    for stored_id in ids[:_SHOWN]:
         say(stored_id)
+    if len(ids) > _SHOWN:
+        say(f"... and {len(ids) - _SHOWN} more; --json names them all")
 
 
 def read_info(pairs: Sequence[str]) -> dict[str, object]:

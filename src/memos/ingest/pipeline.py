@@ -76,7 +76,7 @@ class Ingest:
         puts = await self._puts([memory], {})
         place = memory.place
         batch = Batch(
-            self.new_id(), place.account, place.cube, self.embedder.name, tuple(puts),
+            None, place.account, place.cube, self.embedder.name, tuple(puts),
             expect={memory.id: expect},
         )  # fmt: skip
         return await self.records.apply(batch, scope)
@@ -131,7 +131,7 @@ class Ingest:
             raise InvalidInput("two of the items have the same id", code="duplicate_id")
         place = drafts[0].place
         batch = Batch(
-            batch_id or self.new_id(), place.account, place.cube, self.embedder.name,
+            batch_id, place.account, place.cube, self.embedder.name,
             tuple(await self._puts(fresh, {} if vectors is None else vectors)), heads=heads,
             expect={} if batch_id else dict.fromkeys(named, 0),
         )  # fmt: skip

@@ -44,7 +44,11 @@ class JobQueue(Protocol):
         ...
 
     async def retry(self, id: str, *, due_at: datetime | None, cause: str) -> None:
-        """Give a job back for ``due_at``, or, with None, to the dead letters with its cause."""
+        """Give a job back for ``due_at``, or, with None, to the dead letters with its cause.
+
+        Raises:
+            NotFound: There is no such job.
+        """
         ...
 
     async def stats(self) -> QueueStats:

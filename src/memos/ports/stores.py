@@ -1,7 +1,8 @@
 """Stores and indexes behind the core.
 
 One ``RecordStore`` holds the truth; every index is derived from its change log and can be rebuilt.
-All reads take a ``Scope`` and see nothing outside it: cubes without a grant do not exist for them.
+All reads take a ``Scope`` and see nothing outside it: cubes without a grant do not exist for them,
+and naming one is Forbidden.
 """
 
 from __future__ import annotations
@@ -58,13 +59,15 @@ class RecordStore(Protocol):
     """
 
     async def apply(self, batch: Batch, scope: Scope) -> Receipt:
-        """Write the batch in one transaction, durably, once per batch id.
+        """Write the batch in one transaction, durably, once per cube and batch id.
 
         A put whose id exists makes a new version. A put of a new id one of whose ``keys`` is held
-        by a live memory of the cube writes nothing: the receipt names the holder. Positions left
-        open are given out in the order of the puts. Retiring or erasing an unknown id is
-        ``NotFound``; erasing an erased id does nothing, so that an interrupted erase can be
-        repeated. When an erase returns, the text is gone from every file.
+        by a live memory of the cube writes nothing: the receipt names the holder. A new version
+        takes its keys over from whoever held them. The id of an erased memory is not used again:
+        putting it is a Conflict. Positions left open are given out in the order of the puts.
+        Retiring or erasing an unknown id is ``NotFound``; erasing an erased id does nothing, so
+        that an interrupted erase can be repeated. When an erase returns, the text is gone from
+        every file.
         """
         ...
 
@@ -141,7 +144,11 @@ class RecordStore(Protocol):
 
 
 class VectorIndex(Protocol):
-    """Nearest neighbours by inner product; filters apply before the limit."""
+    """Nearest neighbours by inner product; filters apply before the limit, expiry is one.
+
+    Raises:
+        Conflict: A query vector has another size than those of a cube in the scope.
+    """
 
     async def sync(self, changes: Sequence[Change]) -> None:
         """Follow the log; repeated changes are harmless."""
@@ -155,7 +162,7 @@ class VectorIndex(Protocol):
 
 
 class TextIndex(Protocol):
-    """Candidates by words; document frequencies are a cube's own."""
+    """Candidates by words, expired ones too; document frequencies are a cube's own."""
 
     async def sync(self, changes: Sequence[Change]) -> None:
         """Follow the log; repeated changes are harmless."""

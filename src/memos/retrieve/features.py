@@ -1,23 +1,40 @@
 """Features from any engine's lanes: the reference for engines that compute them themselves.
 
-The lanes nominate; the union and its neighbours in their sessions are read once, with their
-vectors, and every feature is computed here from texts, vectors and the cube's term statistics.
+The lanes nominate, and so do their candidates for the turns beside them: a question is often
+answered by the turn after the one that has its words. The union and its neighbours in their
+sessions are read once, with their vectors, and every feature is computed here from texts, vectors
+and the cube's term statistics.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memos.analysis import count_terms, index_text, words
 from memos.errors import InvalidInput
+from memos.filters import EVERYTHING, And, Filter, Not, Or, Test, matches
+from memos.ports import refusals
 from memos.ports.stores import Feature, Features, Question, RecordStore, TextIndex, VectorIndex
-from memos.relevance import NEIGHBOUR_WEIGHT, SPANS, WIDEST, idf, length_norm, saturation
-from memos.types import Memory, Place, Scope, Scored, Statistics, Vector
+from memos.relevance import (
+    NEIGHBOUR_WEIGHT,
+    NOMINATING,
+    SPANS,
+    WIDEST,
+    idf,
+    length_norm,
+    saturation,
+)
+from memos.types import Memory, Place, Scope, Statistics, Vector
+
+Column = NDArray[np.float32]
+_REACH: Final = SPANS[NOMINATING] + WIDEST
+"""How far from a lane's candidate there are turns that count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,39 +49,100 @@ class LaneFeatures:
         """Return the union of the lanes' candidates with their features."""
         if question.as_of is not None:
             raise InvalidInput("this record store cannot be asked for a past state", code="as_of")
-        terms = list(question.terms)
-        lanes: dict[str, list[Scored]] = {}
-        if terms:
-            lanes["text"] = await self.text.match(terms, scope, question.where, question.limit)
-        if question.vector is not None:
-            (lanes["vector"],) = await self.vectors.nearest(
-                [question.vector], scope, question.where, question.limit
-            )
-        ids = sorted({scored.id for found in lanes.values() for scored in found})
-        near = await self.records.around(ids, scope, WIDEST) if ids else []
-        held: Mapping[str, Vector] = {}
-        if near and question.vector is not None:
-            held = await self.records.vectors([m.id for m in near], scope, question.embedder)
-        statistics = await self.text.statistics(terms, cube, scope)
-        neighbourhood = _Neighbourhood(near, held, statistics)
-        alive = [
-            id
-            for id in ids
-            if id in neighbourhood
-            and ((end := neighbourhood[id].expires_at) is None or end > question.at)
-        ]
-        return Features(
-            cube, tuple(alive), neighbourhood.columns(alive, question), _ranks(alive, lanes)
-        )
+        await self._check_embedder(question, cube, scope)
+        terms, asked = list(question.terms), replace(question, where=_unexpired(question))
+        holding = await self._holding(terms, asked, scope)
+        nearest = await self._nearest(asked, scope)
+        anchors = sorted({*holding, *nearest})
+        near = await self.records.around(anchors, scope, _REACH) if anchors else []
+        hood = _Neighbourhood(near, await self.text.statistics(terms, cube, scope))
+        beside = hood.windows(holding, SPANS[NOMINATING]) | hood.windows(nearest, 1)
+        ids = sorted(id for id in beside if matches(asked.where, hood[id]))
+        if ids and question.vector is not None:
+            seen = sorted(hood.windows(ids, 1))
+            hood.vectors = await self.records.vectors(seen, scope, question.embedder)
+        columns = hood.columns(ids, question)
+        return _cut(Features(cube, tuple(ids), columns, _lanes(ids, columns, nearest)), question)
+
+    async def _check_embedder(self, question: Question, cube: str, scope: Scope) -> None:
+        if question.vector is None:
+            return
+        serving = await self.records.embedder(cube, scope)
+        if serving is not None and serving != question.embedder:
+            raise refusals.other_embedder(cube, serving, question.embedder)
+
+    async def _holding(self, terms: Sequence[str], asked: Question, scope: Scope) -> list[str]:
+        """Return memories with words of the query; other ones' words speak for their neighbours."""
+        if not terms:
+            return []
+        selected = await self.text.match(terms, scope, asked.where, asked.limit)
+        others = await self.text.match(terms, scope, EVERYTHING, asked.limit)
+        return [scored.id for scored in (*selected, *others)]
+
+    async def _nearest(self, asked: Question, scope: Scope) -> list[str]:
+        if asked.vector is None:
+            return []
+        (found,) = await self.vectors.nearest([asked.vector], scope, asked.where, asked.limit)
+        return [scored.id for scored in found]
+
+
+def _unexpired(question: Question) -> Filter:
+    """Return the question's filter, for memories that have not expired when it is asked."""
+    late = Test("expires_at", "gt", question.at.isoformat())
+    return And((question.where, Or((Not(Test("expires_at", "exists", value=True)), late))))
+
+
+def _lanes(
+    ids: Sequence[str], columns: Mapping[Feature, Column], nearest: Sequence[str]
+) -> dict[str, NDArray[np.int32]]:
+    """Return every candidate's rank in the lanes that an engine with the whole cube would have."""
+    lanes: dict[str, NDArray[np.int32]] = {}
+    if Feature.BM25 in columns:
+        text = columns[Feature.BM25] + columns[NOMINATING]
+        lanes["text"] = _ranks(ids, [id for id, score in _best(ids, text) if score > 0])
+    if Feature.COSINE_NEAR in columns:
+        lanes["vector"] = _ranks(ids, nearest)
+        window = _best(ids, columns[Feature.COSINE_NEAR])
+        lanes["window"] = _ranks(ids, [id for id, _ in window])
+    return lanes
+
+
+def _best(ids: Sequence[str], scores: Column) -> list[tuple[str, float]]:
+    pairs = zip(ids, cast("list[float]", scores.tolist()), strict=True)
+    return sorted(pairs, key=lambda pair: -pair[1])
+
+
+def _ranks(ids: Sequence[str], ranked: Iterable[str]) -> NDArray[np.int32]:
+    rank = {id: index for index, id in enumerate(ranked)}
+    return np.array([rank.get(id, -1) for id in ids], np.int32)
+
+
+def _cut(found: Features, question: Question) -> Features:
+    """Return the candidates that are among the first of some lane."""
+    lanes = {
+        name: np.where(ranks < question.limit, ranks, -1) for name, ranks in found.lanes.items()
+    }
+    nominated = np.zeros(len(found.ids), bool)
+    for ranks in lanes.values():
+        nominated |= ranks >= 0
+    kept = np.flatnonzero(nominated)
+    return Features(
+        found.cube,
+        tuple(found.ids[i] for i in kept),
+        {feature: column[kept] for feature, column in found.columns.items()},
+        {name: ranks[kept].astype(np.int32) for name, ranks in lanes.items()},
+    )
 
 
 class _Neighbourhood:
-    """Candidates among the live turns around them."""
+    """Candidates among the live turns around them.
 
-    def __init__(
-        self, near: Sequence[Memory], vectors: Mapping[str, Vector], statistics: Statistics
-    ) -> None:
-        self._vectors = vectors
+    Attributes:
+        vectors: Those of the candidates and of the turns next to them.
+    """
+
+    def __init__(self, near: Sequence[Memory], statistics: Statistics) -> None:
+        self.vectors: Mapping[str, Vector] = {}
         self._statistics = statistics
         self._memories = {memory.id: memory for memory in near}
         self._terms = {memory.id: count_terms(index_text(memory)) for memory in near}
@@ -76,15 +154,16 @@ class _Neighbourhood:
             ids = [memory.id for memory in sorted(chain, key=lambda memory: memory.position or 0)]
             self._chain |= {id: (ids, index) for index, id in enumerate(ids)}
 
-    def __contains__(self, id: str) -> bool:
-        return id in self._memories
-
     def __getitem__(self, id: str) -> Memory:
         return self._memories[id]
 
-    def columns(self, ids: Sequence[str], question: Question) -> dict[Feature, NDArray[np.float32]]:
+    def windows(self, ids: Iterable[str], span: int) -> set[str]:
+        """Return the ids up to ``span`` places from any of ``ids``, without those that are gone."""
+        return {near for id in ids if id in self._chain for near in self._window(id, span)}
+
+    def columns(self, ids: Sequence[str], question: Question) -> dict[Feature, Column]:
         """Return every feature of ``ids``."""
-        columns: dict[Feature, NDArray[np.float32]] = {}
+        columns: dict[Feature, Column] = {}
         if any(self._statistics.frequencies.values()):
             for feature, span in SPANS.items():
                 columns[feature] = np.array(
@@ -123,15 +202,5 @@ class _Neighbourhood:
         return own, total / (1 + NEIGHBOUR_WEIGHT * len(others))
 
     def _dot(self, id: str, query: Vector) -> float:
-        vector = self._vectors.get(id)
+        vector = self.vectors.get(id)
         return 0.0 if vector is None else float(vector @ query)
-
-
-def _ranks(
-    ids: Sequence[str], lanes: Mapping[str, Sequence[Scored]]
-) -> dict[str, NDArray[np.int32]]:
-    ranks: dict[str, NDArray[np.int32]] = {}
-    for name, found in lanes.items():
-        rank = {scored.id: index for index, scored in enumerate(found)}
-        ranks[name] = np.array([rank.get(id, -1) for id in ids], np.int32)
-    return ranks

@@ -92,7 +92,9 @@ class ManualClock:
 
 
 class CountingStore(Generic[P]):
-    """A port with its awaited calls counted, for tests of call budgets::
+    """A port with its awaited calls counted, for tests of call budgets.
+
+    For example::
 
         counted = CountingStore(opened.records)
         await counted.port.get(["m1"], scope)

@@ -50,7 +50,8 @@ class Draft:
             self.cube.links[link.source, link.target, link.relation] = link
         ids, stored = tuple(id for id, _ in outcomes), tuple(new for _, new in outcomes)
         receipt = Receipt(self.cursor, ids, stored)
-        self.cube.receipts[batch.id] = receipt
+        if batch.id is not None:
+            self.cube.receipts[batch.id] = receipt
         return receipt
 
     def _check_embedder(self) -> None:

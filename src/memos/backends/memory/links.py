@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memos.backends.memory.shelf import CubeState, Shelf
-from memos.types import Change, Link, Scope, Scored
+from memos.types import Link, Scope, Scored
 
 
 class Links:
-    """``LinkIndex`` over the cubes' own links, so nothing has to follow."""
+    """``LinkIndex`` over the cubes' own links."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
-
-    async def sync(self, changes: Sequence[Change]) -> None:
-        """Do nothing: links and records are one."""
 
     async def expand(
         self, seeds: Sequence[str], scope: Scope, hops: int, relations: Sequence[str], limit: int

@@ -42,7 +42,7 @@ class Records:
         """Apply the batch to a copy of the cube, which then takes its place."""
         refusals.check_batch(batch, scope)
         shelf, now = self._shelf, datetime.now(UTC)
-        if known := shelf.cube(scope, batch.cube).receipts.get(batch.id):
+        if batch.id and (known := shelf.cube(scope, batch.cube).receipts.get(batch.id)):
             return replace(known, repeated=True)
         for put in batch.puts:
             if put.vector is not None and batch.embedder is not None:

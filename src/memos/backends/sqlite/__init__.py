@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
+import anyio
 from pydantic import BaseModel, ConfigDict, Field
 
 from memos._offload import Offload
@@ -66,8 +67,9 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
             maintenance=Upkeep(file, images),
         )
     finally:
-        await work.run(images.save)
-        await work.run(file.close)
+        with anyio.CancelScope(shield=True):  # also who is cancelled leaves a closed file behind
+            await work.run(images.close)
+            await work.run(file.close)
 
 
 backend = Backend(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,7 @@ class Blobs:
         path = self._path(account, digest)
         if path.exists():
             return digest
-        aside = path.with_name(f"{digest}.{os.getpid()}.part")
+        aside = path.with_name(f"{digest}.{os.getpid()}.{threading.get_ident()}.part")
         with mapped(path):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import apsw
-from filelock import FileLock
-
+from memos.backends.sqlite.lock import ProcessLock
 from memos.backends.sqlite.schema import check_library, migrate
 from memos.errors import DataError, MemosError, StoreError
 
@@ -73,7 +72,7 @@ def translate(error: apsw.Error, path: Path) -> MemosError:
     """Return the error of this package that stands for ``error``."""
     if isinstance(error, _DATA_ERRORS):
         return DataError(
-            f"{path.name} is damaged ({error}); 'memos doctor' tells more, a backup mends it",
+            f"{path.name} is damaged ({error}); restore it from a backup",
             code="corrupt",
         )
     for type_, (code, retryable, advice) in _STORE_CODES.items():
@@ -96,12 +95,14 @@ class File:
         self.path = home / FILE_NAME
         with mapped(self.path):
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.lock = FileLock(home / "memos.lock", thread_local=False)
+            self.lock = ProcessLock(home / "memos.lock")
             with self.lock:
                 self._writer = _connect(self.path)
                 migrate(self._writer, self.path.name)
                 self._writer.set_wal_hook(self._committed)
         self._idle: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
+        self._glance = threading.Lock()
+        self._quick: apsw.Connection | None = None
         self._readers = 0
         self._pool = threading.Lock()
         self._work: queue.SimpleQueue[_Task] = queue.SimpleQueue()
@@ -122,6 +123,14 @@ class File:
                 if db.in_transaction:
                     db.execute("COMMIT")
                 self._idle.put(db)
+
+    @contextmanager
+    def glancing(self) -> Generator[apsw.Connection]:
+        """Lend the one connection for reads that are shorter than a change of threads."""
+        with mapped(self.path), self._glance:
+            if self._quick is None:
+                self._quick = _connect(self.path)
+            yield self._quick
 
     def write(self, work: Callable[[apsw.Connection], T]) -> Future[T]:
         """Run ``work`` in a transaction; the future is done once the commit is on the disk.
@@ -154,8 +163,11 @@ class File:
         while not self._idle.empty():
             self._idle.get_nowait().close()
         with mapped(self.path), self.lock:
+            if self._quick is not None:
+                self._quick.close()
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._writer.close()
+        self.lock.close()
 
     def _submit(self, work: Callable[[apsw.Connection], T], *, transaction: bool) -> Future[T]:
         task = _Task(work, transaction=transaction)

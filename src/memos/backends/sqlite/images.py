@@ -13,14 +13,15 @@ from typing import Any, Final, cast
 
 import apsw
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from memos.backends.sqlite import codec, imagefile
 from memos.backends.sqlite.connection import File, mapped
 from memos.backends.sqlite.image import CubeImage, Row
+from memos.backends.sqlite.lock import ProcessLock
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
 from memos.filters import PLACE_FIELDS, Filter, leaves, matches, selects_everything
+from memos.ports.stores import Question
 from memos.types import Memory, Place
 
 WORTH_A_FILE: Final = 2_000
@@ -45,6 +46,7 @@ class Images:
         self._file = file
         self._folder = folder
         self._budget = budget_bytes
+        self._file_lock = ProcessLock(folder.parent / "images.lock")
         self._slots: OrderedDict[tuple[int, int], _Slot] = OrderedDict()
         self._guard = threading.Lock()
         self._past: OrderedDict[tuple[int, int, int], CubeImage] = OrderedDict()
@@ -83,19 +85,20 @@ class Images:
         self,
         db: apsw.Connection,
         image: CubeImage,
-        where: Filter,
+        question: Question,
+        cube: int,
         places: dict[int, Place],
-        at: datetime,
     ) -> NDArray[np.bool_] | None:
-        """Return the documents that ``where`` selects and that live at ``at``; None means all."""
-        unexpired = image.columns.expires > codec.micros(at)
+        """Return the documents that the question selects and that live then; None means all."""
+        where = question.where
+        unexpired = image.columns.expires > codec.micros(question.at)
         everyone = bool(unexpired.all())
         if selects_everything(where):
             return None if everyone else unexpired
         if all(leaf.field in PLACE_FIELDS for leaf in leaves(where)):
             selected = _place_mask(image, where, places)
         else:
-            selected = _record_mask(db, image, where)
+            selected = _record_mask(db, image, question, cube)
         return selected if everyone else selected & unexpired
 
     def read_into(self, db: apsw.Connection, image: CubeImage, cube: int, embedder: int) -> None:
@@ -112,11 +115,11 @@ class Images:
                     slot.image = None
             for past in [key for key in self._past if key[0] == cube]:
                 del self._past[past]
-        with self._file_lock(), mapped(self._folder):
+        with self._file_lock, mapped(self._folder):
             for path in imagefile.files_of(self._folder, cube):
                 path.unlink(missing_ok=True)
 
-    def save(self) -> None:
+    def close(self) -> None:
         """Keep grown images in files, so that the next process need not rebuild them."""
         with self._guard:
             slots = list(self._slots.items())
@@ -124,6 +127,7 @@ class Images:
             with slot.lock:
                 if slot.image is not None and slot.image.growth >= WORTH_A_FILE:
                     slot.image = self._compact(slot.image, cube, embedder)
+        self._file_lock.close()
 
     def _slot(self, cube: int, embedder: int) -> _Slot:
         with self._guard:
@@ -150,7 +154,7 @@ class Images:
             return image
         path = imagefile.path_of(self._folder, cube, embedder, image.cursor)
         try:
-            with self._file_lock(), self._file.reading() as db:
+            with self._file_lock, self._file.reading() as db:
                 if _head(db, cube) != image.cursor:  # what came since may be an erase
                     return image
                 imagefile.save(image, path)
@@ -167,8 +171,6 @@ class Images:
                 return image
         return None
 
-    def _file_lock(self) -> FileLock:
-        return FileLock(self._folder.parent / "images.lock")
 
     def _evict(self) -> None:
         with self._guard:
@@ -230,8 +232,11 @@ def _place_mask(image: CubeImage, where: Filter, places: dict[int, Place]) -> ND
     return np.isin(image.columns.places, np.array(wanted, np.int64))
 
 
-def _record_mask(db: apsw.Connection, image: CubeImage, where: Filter) -> NDArray[np.bool_]:
-    """Evaluate ``where`` on the records; only what came since the last time is read again."""
+def _record_mask(
+    db: apsw.Connection, image: CubeImage, question: Question, cube: int
+) -> NDArray[np.bool_]:
+    """Evaluate the filter on the records; only what came since the last time is read again."""
+    where, as_of = question.where, question.as_of
     name = repr(where)  # not the filter itself, to which True and 1 are the same
     mask = image.masks.get(name)
     seen = 0 if mask is None else len(mask)
@@ -241,14 +246,15 @@ def _record_mask(db: apsw.Connection, image: CubeImage, where: Filter) -> NDArra
     for start in range(seen, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         found = db.execute(
-            "SELECT row, body FROM memories WHERE row BETWEEN ? AND ? AND cube ="
-            " (SELECT cube FROM memories WHERE row = ?)",
-            (int(chunk[0]), int(chunk[-1]), int(chunk[-1])),
+            "SELECT row, body FROM memories WHERE row BETWEEN ? AND ? AND cube = ?",
+            (int(chunk[0]), int(chunk[-1]), cube),
         )
         for row, body in cast("Iterable[tuple[int, bytes]]", found):
             doc = start + int(np.searchsorted(chunk, row))
             if doc < len(rows) and rows[doc] == row:
-                grown[doc] = matches(where, codec.decode_memory(body))
+                memory = codec.decode_memory(body)
+                known = memory if as_of is None else codec.as_known(memory, as_of)
+                grown[doc] = matches(where, known)
     image.masks[name] = grown
     while len(image.masks) > _MASKS:
         image.masks.pop(next(iter(image.masks)))

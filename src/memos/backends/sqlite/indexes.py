@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, cast
 
@@ -18,15 +18,16 @@ from memos.backends.sqlite.connection import READERS, File
 from memos.backends.sqlite.image import CubeImage
 from memos.backends.sqlite.images import Images
 from memos.backends.sqlite.records import cube_numbers
-from memos.backends.sqlite.write import embedder_name, other_embedder
-from memos.errors import Conflict, Forbidden
+from memos.backends.sqlite.write import embedder_name
 from memos.filters import EVERYTHING, Filter
+from memos.ports import refusals
 from memos.ports.stores import Feature, Features, Question
 from memos.types import Change, Place, Scope, Scored, Statistics, Vector
 
-_NOTHING: Final = Question(
-    None, "", {}, frozenset(), EVERYTHING, datetime(1970, 1, 1, tzinfo=UTC), None, 0
-)
+_ANY_TIME: Final = datetime.min.replace(tzinfo=UTC)
+"""Lanes leave expiry to the filter."""
+_NOTHING: Final = Question(None, "", {}, frozenset(), EVERYTHING, _ANY_TIME, None, 0)
+_ALL: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,10 @@ class Indexes:
         """Return the nearest memories of each query vector, over the cubes of the scope."""
 
         def run() -> list[list[Scored]]:
+            asked = replace(_NOTHING, where=where, limit=limit)
             return [
-                self._lane(Feature.COSINE, vector, {}, scope, where, limit) for vector in vectors
+                self._lane("vector", Feature.COSINE, replace(asked, vector=vector), scope, limit)
+                for vector in vectors
             ]
 
         return await self._offload.run(run)
@@ -77,22 +80,22 @@ class Indexes:
 
         def run() -> list[Scored]:
             weights = dict.fromkeys(terms, 1.0)
-            return self._lane(Feature.BM25, None, weights, scope, where, limit)
+            # The lane ranks by windows too: the best by the words alone may be far down.
+            asked = replace(_NOTHING, where=where, limit=_ALL, terms=weights)
+            found = self._lane("text", Feature.BM25, asked, scope, _ALL)
+            return [scored for scored in found if scored.score > 0][:limit]
 
         return await self._offload.run(run)
 
-    def _lane(self, feature: Feature, vector: Vector | None, terms: dict[str, float],
-              scope: Scope, where: Filter, limit: int) -> list[Scored]:  # fmt: skip
-        question = Question(vector, "", terms, frozenset(), where, datetime.now(UTC), None, limit)
+    def _lane(
+        self, lane: str, feature: Feature, question: Question, scope: Scope, limit: int
+    ) -> list[Scored]:
         found: list[Scored] = []
         for cube in scope.grants:
             part = self._features(question, cube, scope)
-            column = part.columns.get(feature, np.zeros(len(part.ids), np.float32)).tolist()
-            found += [
-                Scored(cube, id, score)
-                for id, score in zip(part.ids, column, strict=True)
-                if feature is Feature.COSINE or score > 0
-            ]
+            if lane in part.lanes:
+                rows = zip(part.ids, part.columns[feature], part.lanes[lane], strict=True)
+                found += [Scored(cube, id, float(score)) for id, score, rank in rows if rank >= 0]
         return sorted(found, key=lambda scored: (-scored.score, scored.id))[:limit]
 
     async def statistics(self, terms: Sequence[str], cube: str, scope: Scope) -> Statistics:
@@ -115,8 +118,7 @@ class Indexes:
     def _view(
         self, db: apsw.Connection, question: Question, cube: str, scope: Scope
     ) -> Generator[_View | None]:
-        if not scope.may(cube, "read"):
-            raise Forbidden(f"{scope.principal!r} may not read cube {cube!r}")
+        refusals.check_read(scope, cube)
         number = cube_numbers(db, scope.account, [cube]).get(cube)
         if number is None:
             yield None
@@ -125,17 +127,13 @@ class Indexes:
         if question.embedder and embedder is not None:
             name = embedder_name(db, embedder)
             if name != question.embedder:
-                raise other_embedder(cube, name, question.embedder)
+                raise refusals.other_embedder(cube, name, question.embedder)
         if (
             question.vector is not None
             and len(question.vector) != dimensions
             and embedder is not None
         ):
-            raise Conflict(
-                f"cube {cube!r} has vectors of {dimensions} dimensions,"
-                f" the query one of {len(question.vector)}",
-                code="embedder_mismatch",
-            )
+            raise refusals.other_query(cube, dimensions, len(question.vector))
         which = (number, -1 if embedder is None else embedder, dimensions)
         places = _places(db, number, Place(scope.account, cube))
         if question.as_of is None:
@@ -143,7 +141,7 @@ class Indexes:
         else:
             lent = self._images.past(db, *which, question.as_of)
         with lent as image:
-            yield _View(image, self._images.mask(db, image, question.where, places, question.at))
+            yield _View(image, self._images.mask(db, image, question, number, places))
 
 
 def _serving(db: apsw.Connection, cube: int) -> tuple[int | None, int]:

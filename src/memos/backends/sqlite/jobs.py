@@ -88,16 +88,17 @@ class Jobs:
 
 def _lease(db: apsw.Connection, count: int, now: datetime, until: datetime) -> list[Job]:
     free = (
-        "SELECT seq, body, attempts, scope_key FROM jobs j WHERE NOT dead AND due <= ?1"
+        "SELECT seq, body, attempts, account, scope_key FROM jobs j WHERE NOT dead AND due <= ?1"
         " AND ifnull(leased_until, 0) <= ?1 AND NOT EXISTS (SELECT 1 FROM jobs o WHERE"
         " o.account = j.account AND o.scope_key = j.scope_key AND NOT o.dead AND o.seq <> j.seq"
         " AND (o.leased_until > ?1 OR (o.seq < j.seq AND o.priority >= j.priority)))"
         " ORDER BY priority DESC, seq"
     )
     leased: list[Job] = []
-    keys: set[str] = set()
+    keys: set[tuple[str, str]] = set()
     rows = db.execute(free, (codec.micros(now),)).fetchall()
-    for seq, body, attempts, key in cast("Iterable[tuple[int, bytes, int, str]]", rows):
+    for seq, body, attempts, *owner in cast("Iterable[tuple[int, bytes, int, str, str]]", rows):
+        key = (owner[0], owner[1])
         if len(leased) == count:
             break
         if key in keys:

@@ -16,8 +16,9 @@ from memos.backends.sqlite.blobs import Blobs
 from memos.backends.sqlite.connection import READERS, File
 from memos.backends.sqlite.images import Images
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
-from memos.errors import Forbidden, InvalidInput
+from memos.errors import InvalidInput
 from memos.filters import Filter, matches
+from memos.ports import refusals
 from memos.ports.stores import Tail
 from memos.types import (
     Batch,
@@ -52,9 +53,7 @@ class Records:
 
     async def apply(self, batch: Batch, scope: Scope) -> Receipt:
         """Write the batch; see ``RecordStore.apply``."""
-        if batch.account != scope.account or not scope.may(batch.cube, "write"):
-            raise Forbidden(f"{scope.principal!r} may not write cube {batch.cube!r}")
-        _check_places(batch)
+        refusals.check_batch(batch, scope)
         if len(batch.puts) > _LARGE_BATCH:
             prepared = await self._offload.run(write.prepare, batch)
         else:
@@ -139,6 +138,7 @@ class Records:
     def _scan(
         self, db: apsw.Connection, scope: Scope, where: Filter, page: Page, as_of: datetime | None
     ) -> MemoryPage:
+        after = _cursor(page)
         numbers = list(cube_numbers(db, scope.account, scope.grants).values())
         if not numbers:
             return MemoryPage((), None)
@@ -149,16 +149,17 @@ class Records:
             f"SELECT row, body FROM memories WHERE cube IN ({_marks(numbers)}) AND row > ?"
             f" AND {known}"
             " AND (expires IS NULL OR expires > ?) ORDER BY row",
-            (*numbers, _cursor(page), *instant, expired),
+            (*numbers, after, *instant, expired),
         )
         found: list[Memory] = []
         last = 0
         for row, body in cast("Iterable[tuple[int, bytes]]", rows):
             memory = codec.decode_memory(body)
+            memory = memory if as_of is None else codec.as_known(memory, as_of)
             if matches(where, memory):
                 if len(found) == page.limit:
                     return MemoryPage(tuple(found), str(last))
-                found.append(memory if as_of is None else codec.as_known(memory, as_of))
+                found.append(memory)
                 last = row
         return MemoryPage(tuple(found), None)
 
@@ -167,13 +168,14 @@ class Records:
         return await self._read(self._tail, place, scope, limit)
 
     def _tail(self, db: apsw.Connection, place: Place, scope: Scope, limit: int) -> Tail:
-        number = cube_numbers(db, scope.account, _readable(scope, place.cube)).get(place.cube)
+        refusals.check_read_place(scope, place)
+        number = cube_numbers(db, scope.account, [place.cube]).get(place.cube)
         found = None if number is None else _place(db, number, place)
         if found is None:
             return Tail(None, ())
         bodies = db.execute(
             "SELECT body FROM memories WHERE place = ? AND position IS NOT NULL AND live"
-            " ORDER BY position DESC LIMIT ?",
+            " ORDER BY position DESC, row DESC LIMIT ?",
             (found, limit),
         )
         memories = tuple(reversed(list(_memories(bodies))))
@@ -189,7 +191,7 @@ class Records:
     def _holders(
         self, db: apsw.Connection, cube: str, keys: Sequence[str], scope: Scope
     ) -> Mapping[str, str]:
-        number = cube_numbers(db, scope.account, _readable(scope, cube)).get(cube)
+        number = _readable(db, scope, cube)
         held: dict[str, str] = {}
         for key in keys if number is not None else ():
             holder = db.execute(
@@ -266,7 +268,7 @@ class Records:
         return await self._read(self._embedder, cube, scope)
 
     def _embedder(self, db: apsw.Connection, cube: str, scope: Scope) -> str | None:
-        _readable(scope, cube)
+        refusals.check_read(scope, cube)
         return serving_embedder(db, scope.account, cube)
 
     async def unembedded(self, cube: str, scope: Scope, embedder: str, limit: int) -> list[Memory]:
@@ -292,7 +294,7 @@ class Records:
     def _lacking(
         self, db: apsw.Connection, cube: str, scope: Scope, embedder: str
     ) -> tuple[str, tuple[int | None, int]]:
-        number = cube_numbers(db, scope.account, _readable(scope, cube)).get(cube)
+        number = _readable(db, scope, cube)
         wanted = embedder_number(db, embedder)
         query = (
             "FROM memories m WHERE cube = ? AND NOT EXISTS (SELECT 1 FROM vectors"
@@ -304,14 +306,13 @@ class Records:
         self, cube: str, scope: Scope, embedder: str, vectors: Mapping[tuple[str, int], Vector]
     ) -> None:
         """Store vectors of another embedder beside the serving ones."""
-        _writable(scope, cube)
+        refusals.check_write(scope, cube)
         data = {key: codec.encode_vector(vector) for key, vector in vectors.items()}
-        dimensions = len(next(iter(vectors.values())))
 
         def work(db: apsw.Connection) -> None:
-            number = cube_numbers(db, scope.account, [cube])[cube]
-            wanted = write.embedder_number(db, embedder, dimensions)
+            number = cube_numbers(db, scope.account, [cube]).get(cube)
             for (id, version), blob in data.items():
+                wanted = write.embedder_number(db, embedder, len(vectors[id, version]))
                 db.execute(
                     "INSERT OR REPLACE INTO vectors"
                     f" SELECT row * {EMBEDDERS_PER_FILE} + ?, ? FROM memories"
@@ -323,14 +324,14 @@ class Records:
 
     async def switch_embedder(self, cube: str, scope: Scope, embedder: str) -> bool:
         """Let ``embedder`` serve the cube if no memory lacks its vector."""
-        _writable(scope, cube)
+        refusals.check_write(scope, cube)
 
         def work(db: apsw.Connection) -> bool:
             number = cube_numbers(db, scope.account, [cube]).get(cube)
             wanted = embedder_number(db, embedder)
             if self._unembedded(db, cube, scope, embedder, 1):
                 return False
-            if number is None or wanted is None:
+            if number is None:
                 return True
             db.execute(
                 f"DELETE FROM vectors WHERE key % {EMBEDDERS_PER_FILE} <> ?"
@@ -387,22 +388,9 @@ def chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
         yield ids[start : start + _CHUNK]
 
 
-def _check_places(batch: Batch) -> None:
-    for put in batch.puts:
-        place = put.memory.place
-        if (place.account, place.cube) != (batch.account, batch.cube):
-            raise InvalidInput(f"memory {put.memory.id!r} belongs to another cube than its batch")
-
-
-def _readable(scope: Scope, cube: str) -> list[str]:
-    if not scope.may(cube, "read"):
-        raise Forbidden(f"{scope.principal!r} may not read cube {cube!r}")
-    return [cube]
-
-
-def _writable(scope: Scope, cube: str) -> None:
-    if not scope.may(cube, "write"):
-        raise Forbidden(f"{scope.principal!r} may not write cube {cube!r}")
+def _readable(db: apsw.Connection, scope: Scope, cube: str) -> int | None:
+    refusals.check_read(scope, cube)
+    return cube_numbers(db, scope.account, [cube]).get(cube)
 
 
 def _marks(items: Sequence[object]) -> str:
@@ -441,9 +429,10 @@ def _window(db: apsw.Connection, at: tuple[int, int, int | None], span: int) -> 
     found: dict[int, Memory] = {}
     for comparison, order in (("<=", "DESC"), (">", "ASC")):
         rows = db.execute(
-            f"SELECT row, body FROM memories WHERE place = ? AND position {comparison} ?"
-            f" AND position IS NOT NULL AND live ORDER BY position {order} LIMIT ?",
-            (place, position, span + (comparison == "<=")),
+            "SELECT row, body FROM memories WHERE place = ? AND position IS NOT NULL AND live"
+            f" AND (position, row) {comparison} (?, ?)"
+            f" ORDER BY position {order}, row {order} LIMIT ?",
+            (place, position, row, span + (comparison == "<=")),
         )
         for number, body in cast("Iterable[tuple[int, bytes]]", rows):
             found[number] = codec.decode_memory(body)

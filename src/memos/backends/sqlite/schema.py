@@ -53,8 +53,8 @@ CREATE TABLE links (cube INTEGER NOT NULL, source TEXT NOT NULL, target TEXT NOT
     relation TEXT NOT NULL, weight REAL NOT NULL,
     PRIMARY KEY (cube, source, target, relation)) WITHOUT ROWID;
 CREATE INDEX links_target ON links (cube, target);
-CREATE TABLE batches (account TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
-    receipt BLOB NOT NULL, PRIMARY KEY (account, id)) WITHOUT ROWID;
+CREATE TABLE batches (cube INTEGER NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL,
+    receipt BLOB NOT NULL, PRIMARY KEY (cube, id)) WITHOUT ROWID;
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, cube TEXT NOT NULL,
     scope_key TEXT NOT NULL, priority INTEGER NOT NULL, due INTEGER NOT NULL,

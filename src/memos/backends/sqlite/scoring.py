@@ -15,13 +15,12 @@ from memos.analysis import words
 from memos.backends.sqlite.codec import term_hash
 from memos.backends.sqlite.image import CubeImage, Layout
 from memos.ports.stores import Feature, Features, Question
-from memos.relevance import NEIGHBOUR_WEIGHT, SPANS, idf, saturation
+from memos.relevance import NEIGHBOUR_WEIGHT, NOMINATING, SPANS, idf, saturation
 
 Column = NDArray[np.float32]
 Slots = NDArray[np.int64]
 _DENSE: Final = 0.25
 """Share of touched slots above which reading all slots in a row is faster than picking them."""
-_NOMINATING: Final = Feature.BM25_WIDE
 
 
 class _Term(NamedTuple):
@@ -50,10 +49,10 @@ def features(
     if terms:
         ranked["text"] = _best(_nomination(layout, terms), allowed, question.limit, positive=True)
     cosines: dict[Feature, Column] = {}
-    if question.vector is not None and len(layout.order):
+    if question.vector is not None and image.columns.embedded.any():
         own, near = _cosines(image, layout, question.vector)
         cosines = {Feature.COSINE: own, Feature.COSINE_NEAR: near}
-        ranked["vector"] = _best(own, allowed, question.limit)
+        ranked["vector"] = _best(own, _embedded(image, layout, allowed), question.limit)
         ranked["window"] = _best(near, allowed, question.limit)
     chosen = np.unique(np.concatenate([*ranked.values(), np.empty(0, np.int64)])).astype(np.int64)
     docs = layout.order[chosen]
@@ -67,6 +66,16 @@ def features(
         columns=columns,
         lanes={name: _ranks(chosen, slots) for name, slots in ranked.items()},
     )
+
+
+def _embedded(
+    image: CubeImage, layout: Layout, allowed: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """Return which of the allowed slots have a vector; None means all."""
+    if image.columns.embedded.all():
+        return allowed
+    embedded = image.columns.embedded[layout.order]
+    return embedded if allowed is None else embedded & allowed
 
 
 def _cosines(image: CubeImage, layout: Layout, vector: Column) -> tuple[Column, Column]:
@@ -99,8 +108,8 @@ def _terms(image: CubeImage, layout: Layout, question: Question) -> list[_Term]:
 def _nomination(layout: Layout, terms: list[_Term]) -> Column:
     """Return, for every slot, the BM25 of the turn plus that of its wide window."""
     scores = np.zeros(len(layout.order), np.float32)
-    low, high = layout.windows[_NOMINATING]
-    norms, span = layout.norms[_NOMINATING], SPANS[_NOMINATING]
+    low, high = layout.windows[NOMINATING]
+    norms, span = layout.norms[NOMINATING], SPANS[NOMINATING]
     reach = np.arange(-span, span + 1, dtype=np.int32)
     for weight, slots, frequencies, sums in terms:
         if len(slots) * len(reach) > _DENSE * len(scores):

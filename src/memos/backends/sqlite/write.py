@@ -12,7 +12,8 @@ import msgspec
 
 from memos.backends.sqlite import codec
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
-from memos.errors import Conflict, InvalidInput, NotFound
+from memos.errors import Conflict, InvalidInput
+from memos.ports import refusals
 from memos.types import Batch, Job, Link, Memory, Place, Put, Receipt, Retire
 
 _receipts: Final = msgspec.json.Decoder(Receipt)
@@ -60,9 +61,9 @@ class Change:
     def apply(self) -> Applied:
         """Write everything, or raise and leave the transaction to be undone."""
         batch, db = self._batch, self._db
+        self._cube = _cube_number(db, batch.account, batch.cube)
         if known := self._applied_before():
             return Applied(replace(known, repeated=True))
-        self._cube = _cube_number(db, batch.account, batch.cube)
         self._cursor = _integer(db, "SELECT value FROM counters WHERE name = 'changed'")
         self._embedder = self._check_embedder()
         self._check_expectations()
@@ -79,33 +80,33 @@ class Change:
         return Applied(receipt, tuple(blobs))
 
     def _applied_before(self) -> Receipt | None:
+        if self._batch.id is None:
+            return None
         found = self._db.execute(
-            "SELECT receipt FROM batches WHERE account = ? AND id = ?",
-            (self._batch.account, self._batch.id),
+            "SELECT receipt FROM batches WHERE cube = ? AND id = ?", (self._cube, self._batch.id)
         ).get
         return None if found is None else _receipts.decode(cast("bytes", found))
 
     def _finish(self, receipt: Receipt) -> None:
-        db, now = self._db, codec.micros(self._now)
+        db = self._db
         db.execute("UPDATE counters SET value = ? WHERE name = 'changed'", (self._cursor,))
         db.execute("UPDATE cubes SET head = ? WHERE cube = ?", (self._cursor, self._cube))
-        db.execute(
-            "INSERT INTO batches VALUES (?, ?, ?, ?)",
-            (self._batch.account, self._batch.id, now, codec.encode(receipt)),
-        )
+        if self._batch.id is not None:
+            db.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, ?)",
+                (self._cube, self._batch.id, codec.micros(self._now), codec.encode(receipt)),
+            )
 
     def _check_embedder(self) -> int | None:
         vectors = [put.vector for put in self._batch.puts if put.vector is not None]
-        if not vectors:
+        if not vectors or self._batch.embedder is None:
             return None
-        if self._batch.embedder is None:
-            raise InvalidInput("a batch with vectors must name its embedder")
         wanted = embedder_number(self._db, self._batch.embedder, len(vectors[0]))
         serving = self._db.execute("SELECT embedder FROM cubes WHERE cube = ?", (self._cube,)).get
         if serving is None:
             self._db.execute("UPDATE cubes SET embedder = ? WHERE cube = ?", (wanted, self._cube))
         elif serving != wanted:
-            raise other_embedder(
+            raise refusals.other_embedder(
                 self._batch.cube,
                 embedder_name(self._db, cast("int", serving)),
                 self._batch.embedder,
@@ -119,15 +120,12 @@ class Change:
                 (self._cube, id),
             ).get
             if (version or 0) != expected:
-                raise Conflict(
-                    f"memory {id!r} is at version {version or 0}, not {expected}; read it again",
-                    code="version_moved",
-                )
+                raise refusals.version_moved(id, cast("int", version or 0), expected)
         for head in self._batch.heads:
             if self._head(self._place(head.place)) != (
                 -1 if head.position is None else head.position
             ):
-                raise Conflict("the session grew meanwhile; read its tail again", code="head_moved")
+                raise refusals.head_moved()
 
     def _place(self, place: Place) -> int:
         number = self._places.get(place)
@@ -158,7 +156,9 @@ class Change:
         if latest is not None:
             self._supersede(latest[0], memory)
         row = self._insert(memory, place, self._prepared.terms[index])
-        self._hold(digests, memory.id, renewed=latest is not None)
+        self._hold(
+            digests if memory.retired_at is None else (), memory.id, renewed=latest is not None
+        )
         if (data := self._prepared.vectors[index]) is not None and self._embedder is not None:
             self._db.execute(
                 "INSERT INTO vectors VALUES (?, ?)",
@@ -172,7 +172,7 @@ class Change:
             "SELECT 1 FROM tombstones WHERE cube = ? AND id = ?", (self._cube, id)
         ).get
         if erased is not None:
-            raise Conflict(f"memory {id!r} was erased; its id is not used again", code="erased")
+            raise refusals.erased(id)
 
     def _latest(self, id: str) -> tuple[int, int, int | None] | None:
         found = self._db.execute(
@@ -257,7 +257,7 @@ class Change:
             (self._cube, retire.id),
         ).fetchone()
         if found is None:
-            raise NotFound(f"no memory {retire.id!r} in cube {self._batch.cube!r}")
+            raise refusals.unknown_memory(retire.id, self._batch.cube)
         row, body, live = cast("tuple[int, bytes, int]", found)
         if not live:
             return
@@ -281,7 +281,7 @@ class Change:
         if not rows:
             gone = db.execute("SELECT 1 FROM tombstones WHERE cube = ? AND id = ?", (cube, id)).get
             if gone is None:
-                raise NotFound(f"no memory {id!r} in cube {self._batch.cube!r}")
+                raise refusals.unknown_memory(id, self._batch.cube)
             return []
         for (row,) in cast("list[tuple[int]]", rows):
             first = row * EMBEDDERS_PER_FILE
@@ -325,7 +325,7 @@ class Change:
         for link in links:
             for end in (link.source, link.target):
                 if self._latest(end) is None:
-                    raise NotFound(f"no memory {end!r} in cube {self._batch.cube!r} to link")
+                    raise refusals.unknown_memory(end, self._batch.cube)
             self._db.execute(
                 "INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?)",
                 (self._cube, link.source, link.target, link.relation, link.weight),
@@ -364,11 +364,7 @@ def embedder_number(db: apsw.Connection, name: str, dimensions: int) -> int:
     if found is not None:
         number, known = cast("tuple[int, int]", found)
         if known != dimensions:
-            raise Conflict(
-                f"embedder {name!r} made vectors of {known} dimensions here,"
-                f" and now of {dimensions}",
-                code="embedder_dimensions",
-            )
+            raise refusals.other_dimensions(name, known, dimensions)
         return number
     taken = {cast("int", n) for (n,) in db.execute("SELECT embedder FROM embedders").fetchall()}
     free = next((n for n in range(EMBEDDERS_PER_FILE) if n not in taken), None)
@@ -381,18 +377,6 @@ def embedder_number(db: apsw.Connection, name: str, dimensions: int) -> int:
 def embedder_name(db: apsw.Connection, number: int) -> str:
     """Return the name behind an embedder's number."""
     return cast("str", db.execute("SELECT name FROM embedders WHERE embedder = ?", (number,)).get)
-
-
-def other_embedder(cube: str, serving: str, configured: str) -> Conflict:
-    """Return the error for a cube whose vectors another model made."""
-    return Conflict(
-        f"cube {cube!r} was embedded with {serving!r}, and {configured!r} is configured: "
-        f"run 'memos reindex --cube {cube}', or configure the embedder it was made with",
-        code="embedder_mismatch",
-        cube=cube,
-        serving=serving,
-        configured=configured,
-    )
 
 
 def _cube_number(db: apsw.Connection, account: str, id: str) -> int:

@@ -13,15 +13,13 @@ from memos.testing.contracts.making import (
     START,
     apply,
     at,
-    memory,
     need,
     place,
     put,
     records,
     scope,
 )
-from memos.testing.fakes import hash_vector
-from memos.types import Job, Link, Page, Put, Retire, Source
+from memos.types import Job, Link, Page, Retire, Source
 
 
 async def _as_of(opened: Opened, instant: datetime, tree: object = None) -> list[str]:
@@ -141,7 +139,9 @@ class Erasure:
 
     async def test_every_version_goes(self, opened: Opened) -> None:
         """No read finds it again, now or as of then."""
-        await apply(opened, put("a", "one", keys=("k",), place=place("s")), put("b", place=place("s")))
+        await apply(
+            opened, put("a", "one", keys=("k",), place=place("s")), put("b", place=place("s"))
+        )
         await apply(opened, put("a", "two", recorded_at=at(2), place=place("s")))
         await apply(opened, erases=("a",))
         store = records(opened)
@@ -208,14 +208,7 @@ class Erasure:
         blobs = need(opened.blobs)
         digest = await blobs.put("acme", b"the whole document")
         kept = await blobs.put("acme", b"another one")
-        cited = memory("a")
-        cited = Put(
-            type(cited)(
-                id="a", kind="passage", text="document", place=place(), recorded_at=START,
-                sources=(Source(type="file", blob=digest),),
-            ),
-            hash_vector("document"),
-        )  # fmt: skip
+        cited = put("a", "document", sources=(Source(type="file", blob=digest),))
         await apply(opened, cited, put("b"))
         await apply(opened, erases=("a",))
         with pytest.raises(NotFound):

@@ -52,7 +52,9 @@ class Nearest:
     async def test_nothing_asked_or_stored(self, opened: Opened) -> None:
         """No query gives no list, no memory an empty one."""
         assert await need(opened.vectors).nearest([], scope(), EVERYTHING, 2) == []
-        assert await need(opened.vectors).nearest([hash_vector("a")], scope(), EVERYTHING, 2) == [[]]
+        assert await need(opened.vectors).nearest([hash_vector("a")], scope(), EVERYTHING, 2) == [
+            []
+        ]
 
     async def test_filter_before_the_limit(self, opened: Opened) -> None:
         """A filter does not eat up the candidates."""
@@ -101,12 +103,16 @@ class Nearest:
 
 @pytest.mark.anyio
 class Match:
-    """``match`` and ``statistics``: 'candidates by words; document frequencies are a cube's own'."""
+    """'Candidates by words; document frequencies are a cube's own.'"""
 
     async def test_any_of_the_terms(self, opened: Opened) -> None:
         """'Live memories that hold any of the terms, best first.'"""
         await _fill(
-            opened, put("a", "tea and rain"), put("b", "tea"), put("c", "stone"), put("d", "rain tea rain")
+            opened,
+            put("a", "tea and rain"),
+            put("b", "tea"),
+            put("c", "stone"),
+            put("d", "rain tea rain"),
         )
         found = await need(opened.text).match(_terms("tea rain"), scope(), EVERYTHING, 9)
         assert set(_ids(found)) == {"a", "b", "d"}
@@ -143,8 +149,15 @@ class Match:
 
     async def test_languages(self, opened: Opened) -> None:
         """Terms are the analysis's; an index stores and compares them as they are."""
-        await _fill(opened, put("zh", "我喜欢喝绿茶"), put("emoji", "party 🎉"), put("code", "user_id"))
-        for text, id in (("绿茶", "zh"), ("🎉", "emoji"), ("user_id", "code"), ("PARTIES", "emoji")):
+        await _fill(
+            opened, put("zh", "我喜欢喝绿茶"), put("emoji", "party 🎉"), put("code", "user_id")
+        )
+        for text, id in (
+            ("绿茶", "zh"),
+            ("🎉", "emoji"),
+            ("user_id", "code"),
+            ("PARTIES", "emoji"),
+        ):
             found = await need(opened.text).match(_terms(text), scope(), EVERYTHING, 9)
             assert _ids(found) == [id], text
 

@@ -6,19 +6,15 @@ import pytest
 
 from memos.ports.backend import Opened
 from memos.ports.stores import LinkIndex
-from memos.testing.contracts.making import apply, need, place, put, records, scope
+from memos.testing.contracts.making import apply, need, place, put, scope
 from memos.types import Link, Put, Retire
 
 
 async def _linked(opened: Opened, *links: Link) -> LinkIndex:
-    """Store a memory for every letter and the links, and follow the log twice."""
+    """Store a memory for every letter and the links."""
     ids = sorted({end for link in links for end in (link.source, link.target)})
     await apply(opened, *(put(id) for id in ids), links=links)
-    index = need(opened.links)
-    log = await records(opened).changes(0, 1000)
-    await index.sync(log)
-    await index.sync(log)
-    return index
+    return need(opened.links)
 
 
 @pytest.mark.anyio
@@ -67,7 +63,6 @@ class Links:
         """A retired memory is not returned, and still leads on."""
         index = await _linked(opened, Link("a", "b", "cites"), Link("b", "c", "cites"))
         await apply(opened, retires=(Retire("b"),))
-        await index.sync(await records(opened).changes(0, 1000))
         found = await index.expand(["a"], scope(), 2, [], 9)
         assert [scored.id for scored in found] == ["c"]
 
@@ -76,7 +71,6 @@ class Links:
         index = await _linked(opened, Link("a", "b", "cites"))
         there: list[Put] = [put(id, place=place(cube="other")) for id in "ac"]
         await apply(opened, *there, links=(Link("a", "c", "cites"),), cube="other")
-        await index.sync(await records(opened).changes(0, 1000))
         found = await index.expand(["a"], scope(home="read", other="read"), 3, [], 9)
         assert {(scored.cube, scored.id) for scored in found} == {("home", "b"), ("other", "c")}
         mine = await index.expand(["a"], scope(), 3, [], 9)
@@ -99,5 +93,4 @@ class Links:
         """Source, target and relation name a link; adding it again sets its weight."""
         index = await _linked(opened, Link("a", "b", "cites", 0.5))
         await apply(opened, links=(Link("a", "b", "cites", 0.7),))
-        await index.sync(await records(opened).changes(0, 1000))
         assert await index.subgraph(["a"], scope()) == [Link("a", "b", "cites", 0.7)]

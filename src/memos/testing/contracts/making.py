@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Final, TypeVar, Unpack
-
-from typing_extensions import TypedDict
+from typing import Final, TypedDict, TypeVar, Unpack
 
 from memos.analysis import count_terms, index_text
 from memos.ports.backend import Opened
@@ -26,6 +25,7 @@ from memos.types import (
     Receipt,
     Retire,
     Scope,
+    Source,
     Status,
 )
 
@@ -55,6 +55,7 @@ class Fields(TypedDict, total=False):
     recorded_at: datetime
     retired_at: datetime
     expires_at: datetime
+    sources: tuple[Source, ...]
     info: Mapping[str, Json]
 
 
@@ -101,8 +102,7 @@ def place(session: str | None = None, cube: str = CUBE, account: str = ACCOUNT) 
 
 def memory(id: str, text: str = "something", **fields: Unpack[Fields]) -> Memory:
     """Return a memory, recorded on the first day when nothing else is said."""
-    given: Fields = {"place": place(), "kind": "fact", "recorded_at": START}
-    return Memory(id=id, text=text, **{**given, **fields})
+    return replace(Memory(id, "fact", text, place(), recorded_at=START), **fields)
 
 
 def put(id: str, text: str = "something", **fields: Unpack[Fields]) -> Put:
@@ -120,13 +120,8 @@ def plain(id: str, text: str = "something", **fields: Unpack[Fields]) -> Put:
 
 def batch(*puts: Put, **parts: Unpack[Parts]) -> Batch:
     """Return a batch with an id of its own."""
-    given: Parts = {
-        "id": f"batch-{next(_numbers)}",
-        "account": ACCOUNT,
-        "cube": CUBE,
-        "embedder": EMBEDDER,
-    }
-    return Batch(puts=puts, **{**given, **parts})
+    ours = Batch(f"batch-{next(_numbers)}", ACCOUNT, CUBE, EMBEDDER, puts)
+    return replace(ours, **parts)
 
 
 async def apply(opened: Opened, *puts: Put, **parts: Unpack[Parts]) -> Receipt:

@@ -52,7 +52,9 @@ class Reads:
 
     async def test_tail(self, opened: Opened) -> None:
         """'The last ``limit`` live memories of a session ... oldest first.'"""
-        await apply(opened, *(put(id, place=place("s")) for id in "abcd"), put("x", place=place("t")))
+        await apply(
+            opened, *(put(id, place=place("s")) for id in "abcd"), put("x", place=place("t"))
+        )
         await apply(opened, retires=(Retire("c"),))
         tail = await records(opened).tail(place("s"), scope(), 2)
         assert (tail.position, _ids(tail.memories)) == (3, ["b", "d"])
@@ -84,7 +86,10 @@ class Reads:
         near = await records(opened).around(["c", "e"], scope(), 1)
         assert _ids(near) == ["b", "c", "e", "f"]
         assert _ids(await records(opened).around(["c"], scope(), 0)) == ["c"]
-        assert _ids(await records(opened).around(["a", "loose"], scope(), 9)) == [*"abcefg", "loose"]
+        assert _ids(await records(opened).around(["a", "loose"], scope(), 9)) == [
+            *"abcefg",
+            "loose",
+        ]
         assert await records(opened).around(["d", "nobody"], scope(), 9) == []
 
     async def test_around_with_equal_positions(self, opened: Opened) -> None:
@@ -227,4 +232,3 @@ class Log:
             seen += [(change.account, change.cube, change.id) for change in piece]
             cursor = piece[-1].cursor
         assert seen == [("acme", "home", "a"), ("rival", "home", "b"), ("acme", "other", "c")]
-

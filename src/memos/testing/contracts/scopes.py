@@ -93,4 +93,3 @@ class Scopes:
         assert [memory.text for memory in found] == ["mine"]
         whole = await records(opened).scan(outside, EVERYTHING, Page())
         assert [memory.text for memory in whole.items] == (["mine"] if outside.grants else [])
-

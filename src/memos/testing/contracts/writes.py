@@ -129,7 +129,7 @@ class Puts:
         assert await texts(opened, ["a"]) == ["two"]
 
     async def test_held_key(self, opened: Opened) -> None:
-        """'A put of a new id one of whose keys is held ... writes nothing: the receipt names the holder.'"""
+        """'A put of a new id one of whose keys is held ... writes nothing.'"""
         await apply(opened, put("a", keys=("k1", "k2")))
         receipt = await apply(opened, put("b", keys=("k0", "k2")), put("c", keys=("k0",)))
         assert (receipt.ids, receipt.stored) == (("a", "c"), (False, True))
@@ -160,7 +160,9 @@ class Puts:
     async def test_keys_belong_to_their_cube(self, opened: Opened) -> None:
         """'Unique within a cube.'"""
         await apply(opened, put("a", keys=("k",)))
-        receipt = await apply(opened, put("b", keys=("k",), place=place(cube="other")), cube="other")
+        receipt = await apply(
+            opened, put("b", keys=("k",), place=place(cube="other")), cube="other"
+        )
         assert receipt.stored == (True,)
 
     async def test_expected_versions(self, opened: Opened) -> None:
