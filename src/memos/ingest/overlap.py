@@ -32,4 +32,5 @@ def _same(stored: Memory, draft: Memory) -> bool:
     now = draft.sources[0] if draft.sources else None
     if before is None or now is None or before.role != now.role or before.start != now.start:
         return False
-    return before.at is None or now.at is None or before.at == now.at
+    alike = before.at is None or now.at is None or before.at == now.at
+    return alike and (before.id is None or now.id is None or before.id == now.id)

@@ -53,12 +53,12 @@ class Ingest:
             ModelError: The embedder failed; nothing was stored.
         """
         place = drafts[0].place
-        resendable = all(
-            draft.place == place and draft.kind == "turn" and not draft.keys and not draft.id
-            for draft in drafts
+        keyed = all(draft.keys for draft in drafts)
+        said = all(
+            draft.place == place and draft.kind == "turn" and not draft.id for draft in drafts
         )
-        if not resendable or place.session is None:
-            return await self._add_known(drafts, scope, batch_id)
+        if keyed or not said or place.session is None:
+            return await self._store(drafts, await self._held(drafts, scope), scope, batch_id)
         # Two appends to one session would only make each other read its tail again.
         lock = self._sessions.setdefault(place, anyio.Lock())
         vectors: dict[str, Vector] = {}
@@ -81,14 +81,13 @@ class Ingest:
         )  # fmt: skip
         return await self.records.apply(batch, scope)
 
-    async def _add_known(
-        self, drafts: Sequence[Memory], scope: Scope, batch_id: str | None
-    ) -> Added:
+    async def _held(self, drafts: Sequence[Memory], scope: Scope) -> list[str | None]:
+        """Return, for each draft, the memory that holds one of its keys."""
         keys = [key for draft in drafts for key in draft.keys]
-        cube = drafts[0].place.cube
-        held = await self.records.holders(cube, keys, scope) if keys else dict[str, str]()
-        known = [next((held[key] for key in draft.keys if key in held), None) for draft in drafts]
-        return await self._store(drafts, known, scope, batch_id)
+        if not keys:
+            return [None] * len(drafts)
+        held = await self.records.holders(drafts[0].place.cube, keys, scope)
+        return [next((held[key] for key in draft.keys if key in held), None) for draft in drafts]
 
     async def _append(
         self,
@@ -100,10 +99,8 @@ class Ingest:
         place = drafts[0].place
         tail = await self.records.tail(place, scope, len(drafts))
         count = repeated(tail.memories, drafts)
-        again: list[str | None] = [
-            memory.id for memory in tail.memories[len(tail.memories) - count :]
-        ]
-        known = again + [None] * (len(drafts) - count)
+        again = [memory.id for memory in tail.memories[len(tail.memories) - count :]]
+        known = [*again, *await self._held(drafts[count:], scope)]
         return await self._store(
             drafts, known, scope, batch_id, heads=(Head(place, tail.position),), vectors=vectors
         )

@@ -11,7 +11,7 @@ from typing import Final, cast
 from memos.errors import InvalidInput
 from memos.ingest import chunk, items
 from memos.ingest.messages import Turn, check_text, read_messages
-from memos.kinds import FACT, PASSAGE, TURN
+from memos.kinds import FACT, PASSAGE, TURN, Kind
 from memos.types import Json, Memory, Place, Source, Tier
 
 TEXT_SUFFIXES: Final = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".log"})
@@ -130,23 +130,21 @@ def _check_size(text: str, reading: Reading, where: str) -> None:
 def _facts(text: str, reading: Reading) -> Iterator[Memory]:
     for start, end in chunk.split(text, reading.chunk_tokens):
         source = Source(type="text", start=start, end=end)
-        yield _draft(reading, FACT.name, text[start:end], FACT.tier, (source,))
+        yield _draft(reading, FACT, text[start:end], source)
 
 
 def _turns(turn: Turn, reading: Reading) -> Iterator[Memory]:
-    tier: Tier = "user" if turn.role == "user" else "long_term"
+    tier: Tier = "user" if turn.role == "user" else TURN.tier
     for part, (start, end) in enumerate(chunk.split(turn.text, reading.chunk_tokens)):
         source = Source(
             type="chat", id=turn.id, role=turn.role, speaker=turn.speaker, at=turn.at, start=start,
             end=end, extra=turn.extra,
         )  # fmt: skip
-        draft = _draft(reading, TURN.name, turn.text[start:end], tier, (source,))
-        yield replace(
-            draft,
-            speaker=turn.speaker or turn.role,
-            valid_from=draft.valid_from or turn.at,
-            keys=() if turn.id is None else (message_key(reading.place, turn.id, part),),
-        )
+        key = None if turn.id is None else message_key(reading.place, turn.id, part)
+        yield _draft(
+            reading, TURN, turn.text[start:end], source,
+            tier=tier, speaker=turn.speaker or turn.role, key=key,
+        )  # fmt: skip
 
 
 def _passages(document: Document, reading: Reading) -> Iterator[Memory]:
@@ -159,8 +157,7 @@ def _passages(document: Document, reading: Reading) -> Iterator[Memory]:
             source = Source(
                 type="file", uri=document.name, blob=document.blob, start=start, end=end
             )
-            draft = _draft(reading, PASSAGE.name, text[start:end], PASSAGE.tier, (source,))
-            yield replace(draft, title=draft.title or title)
+            yield _draft(reading, PASSAGE, text[start:end], source, title=title)
 
 
 def _item(item: Mapping[str, object], reading: Reading, where: str) -> Memory:
@@ -176,15 +173,34 @@ def _item(item: Mapping[str, object], reading: Reading, where: str) -> Memory:
 
 
 def _draft(
-    reading: Reading, kind: str, text: str, tier: Tier, sources: tuple[Source, ...]
+    reading: Reading,
+    kind: Kind,
+    text: str,
+    source: Source,
+    *,
+    tier: Tier | None = None,
+    speaker: str | None = None,
+    key: str | None = None,
+    title: str | None = None,
 ) -> Memory:
     shared = reading.shared
     return Memory(
-        id="", kind=shared.kind or kind, text=text, place=reading.place, tier=shared.tier or tier,
-        tags=shared.tags, title=shared.title, confidence=shared.confidence, sources=sources,
-        valid_from=shared.valid_from, valid_to=shared.valid_to, expires_at=shared.expires_at,
+        id="",
+        kind=shared.kind or kind.name,
+        text=text,
+        place=reading.place,
+        tier=shared.tier or tier or kind.tier,
+        tags=shared.tags,
+        title=shared.title or title,
+        speaker=speaker,
+        confidence=shared.confidence,
+        sources=(source,),
+        keys=() if key is None else (key,),
+        valid_from=shared.valid_from or source.at,
+        valid_to=shared.valid_to,
+        expires_at=shared.expires_at,
         info=shared.info,
-    )  # fmt: skip
+    )
 
 
 def message_key(place: Place, message: str, part: int) -> str:

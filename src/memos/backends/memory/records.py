@@ -44,16 +44,15 @@ class Records:
         shelf, now = self._shelf, datetime.now(UTC)
         if batch.id and (known := shelf.cube(scope, batch.cube).receipts.get(batch.id)):
             return replace(known, repeated=True)
-        for put in batch.puts:
-            if put.vector is not None and batch.embedder is not None:
-                self._check_dimensions(batch.embedder, put.vector)
+        vectors = [put.vector for put in batch.puts if put.vector is not None]
+        if vectors and batch.embedder is not None:
+            self._check_dimensions(batch.embedder, vectors[0])
         draft = Draft.of(shelf, batch, now)
         receipt = draft.apply()
         shelf.cubes[batch.account, batch.cube] = draft.cube
         shelf.cursor = draft.cursor
-        if draft.cube.embedder is not None and draft.cube.embedder == batch.embedder:
-            for vector in (put.vector for put in batch.puts if put.vector is not None):
-                shelf.dimensions[draft.cube.embedder] = len(vector)
+        if vectors and batch.embedder is not None:
+            shelf.dimensions[batch.embedder] = len(vectors[0])
         self._jobs.forget(batch.account, batch.cube, batch.erases)
         self._jobs.take(batch.jobs, now)
         for digest in draft.lost_blobs:

@@ -64,5 +64,6 @@ class Accounts:
                 (type_.__name__, account, prefix, prefix + _LAST_CHARACTER),
             ).fetchall()
         return [
-            msgspec.json.decode(body, type=type_) for (body,) in cast("Iterable[tuple[bytes]]", rows)
+            msgspec.json.decode(body, type=type_)
+            for (body,) in cast("Iterable[tuple[bytes]]", rows)
         ]

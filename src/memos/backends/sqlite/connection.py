@@ -216,17 +216,18 @@ class File:
             task.settle()
 
     def _transact(self, group: list[_Task]) -> None:
-        db = self._writer
-        db.execute("BEGIN IMMEDIATE")
+        """Do all in one transaction; when one fails, all are undone and each has its own."""
+        self._writer.execute("BEGIN IMMEDIATE")
         try:
-            for task in group:
-                task.attempt(db, self.path)
-                if not db.in_transaction:  # a full disk ends the transaction of the whole group
-                    raise task.error or StoreError("the transaction ended", service="sqlite")
-            db.execute("COMMIT")
+            failed = not all(task.attempt(self._writer, self.path) for task in group)
+            if not failed:
+                self._writer.execute("COMMIT")
         finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        if failed and len(group) > 1:
+            for task in group:
+                self._transact([task])
 
     def _committed(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._log_pages = pages
@@ -249,20 +250,18 @@ class _Task:
         """Whether the work is still wanted."""
         return self.future.set_running_or_notify_cancel()
 
-    def attempt(self, db: apsw.Connection, path: Path) -> None:
-        """Do the work; inside a transaction an error undoes this part only.
+    def attempt(self, db: apsw.Connection, path: Path) -> bool:
+        """Do the work and say whether it was done; it may be asked again after a rollback.
 
         The writer serves everybody, so it outlives any error of one caller's work.
         """
+        self.error = None
         try:
             with mapped(path):
-                if self._work is not None and self.transaction:
-                    with db:  # a savepoint
-                        self._result = self._work(db)
-                elif self._work is not None:
-                    self._result = self._work(db)
+                self._result = None if self._work is None else self._work(db)
         except Exception as error:  # noqa: BLE001 - the worker loop; handed to the caller
             self.error = error
+        return self.error is None
 
     def settle(self) -> None:
         """Hand the outcome to whoever waits."""

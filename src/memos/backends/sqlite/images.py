@@ -171,7 +171,6 @@ class Images:
                 return image
         return None
 
-
     def _evict(self) -> None:
         with self._guard:
             used = sum(slot.image.nbytes for slot in self._slots.values() if slot.image)

@@ -1,8 +1,9 @@
 """The file's schema, its migrations, and what an opened file must satisfy.
 
-One row per memory *version*. ``row`` numbers rise, so the arrays of a cube image are in row order.
-``changed`` is the log: a row's latest change, drawn from one counter per file, so that following
-``changed > cursor`` yields the latest state of everything that moved. Vectors lie beside the rows
+One row per memory *version*. ``changed`` is the log: a row's latest change, drawn from one counter
+per file, so that following ``changed > cursor`` yields the latest state of everything that moved.
+The counter is the ``head`` of cube 0, which belongs to nobody. A ``row`` number is the change that
+made it: numbers rise, so the arrays of a cube image are in row order, and none is used again. Vectors lie beside the rows
 under the packed key ``row * 64 + embedder``, which spares a second index and lets the vectors of
 two embedders live side by side while a cube is re-embedded.
 """
@@ -21,11 +22,10 @@ MINIMUM_SQLITE: Final = (3, 51, 3)
 EMBEDDERS_PER_FILE: Final = 64
 
 _V1: Final = """
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('changed', 0);
 CREATE TABLE cubes (
     cube INTEGER PRIMARY KEY, account TEXT NOT NULL, id TEXT NOT NULL,
     head INTEGER NOT NULL DEFAULT 0, embedder INTEGER, UNIQUE (account, id));
+INSERT INTO cubes (cube, account, id) VALUES (0, '', '');
 CREATE TABLE places (
     place INTEGER PRIMARY KEY, cube INTEGER NOT NULL,
     user TEXT, agent TEXT, app TEXT, session TEXT);

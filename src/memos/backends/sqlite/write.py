@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import apsw
 import msgspec
@@ -47,6 +47,14 @@ class Applied:
     blobs: tuple[str, ...] = ()
 
 
+class _Serving(NamedTuple):
+    """The embedder behind a cube's vectors."""
+
+    number: int
+    name: str
+    dimensions: int
+
+
 class Change:
     """One batch on its way into the file."""
 
@@ -61,11 +69,10 @@ class Change:
     def apply(self) -> Applied:
         """Write everything, or raise and leave the transaction to be undone."""
         batch, db = self._batch, self._db
-        self._cube = _cube_number(db, batch.account, batch.cube)
+        self._cube, self._cursor, serving = _standing(db, batch.account, batch.cube)
         if known := self._applied_before():
             return Applied(replace(known, repeated=True))
-        self._cursor = _integer(db, "SELECT value FROM counters WHERE name = 'changed'")
-        self._embedder = self._check_embedder()
+        self._embedder = self._check_embedder(serving)
         self._check_expectations()
         outcomes = [self._put(index, put) for index, put in enumerate(batch.puts)]
         for retire in batch.retires:
@@ -89,29 +96,26 @@ class Change:
 
     def _finish(self, receipt: Receipt) -> None:
         db = self._db
-        db.execute("UPDATE counters SET value = ? WHERE name = 'changed'", (self._cursor,))
-        db.execute("UPDATE cubes SET head = ? WHERE cube = ?", (self._cursor, self._cube))
+        db.execute("UPDATE cubes SET head = ? WHERE cube IN (0, ?)", (self._cursor, self._cube))
         if self._batch.id is not None:
             db.execute(
                 "INSERT INTO batches VALUES (?, ?, ?, ?)",
                 (self._cube, self._batch.id, codec.micros(self._now), codec.encode(receipt)),
             )
 
-    def _check_embedder(self) -> int | None:
+    def _check_embedder(self, serving: _Serving | None) -> int | None:
         vectors = [put.vector for put in self._batch.puts if put.vector is not None]
         if not vectors or self._batch.embedder is None:
             return None
-        wanted = embedder_number(self._db, self._batch.embedder, len(vectors[0]))
-        serving = self._db.execute("SELECT embedder FROM cubes WHERE cube = ?", (self._cube,)).get
         if serving is None:
+            wanted = embedder_number(self._db, self._batch.embedder, len(vectors[0]))
             self._db.execute("UPDATE cubes SET embedder = ? WHERE cube = ?", (wanted, self._cube))
-        elif serving != wanted:
-            raise refusals.other_embedder(
-                self._batch.cube,
-                embedder_name(self._db, cast("int", serving)),
-                self._batch.embedder,
-            )
-        return wanted
+            return wanted
+        if serving.name != self._batch.embedder:
+            raise refusals.other_embedder(self._batch.cube, serving.name, self._batch.embedder)
+        if serving.dimensions != len(vectors[0]):
+            raise refusals.other_dimensions(serving.name, serving.dimensions, len(vectors[0]))
+        return serving.number
 
     def _check_expectations(self) -> None:
         for id, expected in self._batch.expect.items():
@@ -146,19 +150,16 @@ class Change:
         return head
 
     def _put(self, index: int, put: Put) -> tuple[str, bool]:
-        memory, digests = put.memory, self._prepared.digests[index]
-        self._check_id(memory.id)
+        memory = put.memory
+        digests = self._prepared.digests[index] if memory.retired_at is None else ()
         latest = self._latest(memory.id)
-        if latest is None and (holder := self._holder(digests)) is not None:
+        if latest is None and (holder := self._hold(digests, memory.id)) is not None:
             return holder, False
         place = self._place(memory.place)
         memory = self._numbered(memory, place, latest)
         if latest is not None:
-            self._supersede(latest[0], memory)
+            self._supersede(latest[0], memory, digests)
         row = self._insert(memory, place, self._prepared.terms[index])
-        self._hold(
-            digests if memory.retired_at is None else (), memory.id, renewed=latest is not None
-        )
         if (data := self._prepared.vectors[index]) is not None and self._embedder is not None:
             self._db.execute(
                 "INSERT INTO vectors VALUES (?, ?)",
@@ -167,18 +168,14 @@ class Change:
         self._refer(memory)
         return memory.id, True
 
-    def _check_id(self, id: str) -> None:
-        erased = self._db.execute(
-            "SELECT 1 FROM tombstones WHERE cube = ? AND id = ?", (self._cube, id)
-        ).get
-        if erased is not None:
-            raise refusals.erased(id)
-
     def _latest(self, id: str) -> tuple[int, int, int | None] | None:
         found = self._db.execute(
-            "SELECT row, version, position FROM memories WHERE cube = ? AND id = ? AND latest",
+            "SELECT row, version, position FROM memories WHERE cube = ?1 AND id = ?2 AND latest"
+            " UNION ALL SELECT -1, 0, NULL FROM tombstones WHERE cube = ?1 AND id = ?2",
             (self._cube, id),
         ).fetchone()
+        if found is not None and found[0] < 0:
+            raise refusals.erased(id)
         return cast("tuple[int, int, int | None] | None", found)
 
     def _numbered(
@@ -195,24 +192,29 @@ class Change:
             return memory
         return replace(memory, version=version, position=position)
 
-    def _holder(self, digests: Sequence[bytes]) -> str | None:
-        for digest in digests:
-            holder = self._db.execute(
-                "SELECT id FROM keys WHERE cube = ? AND digest = ?", (self._cube, digest)
-            ).get
-            if holder is not None:
+    def _hold(self, digests: Sequence[bytes], id: str) -> str | None:
+        """Take the keys for ``id``; return who holds one of them already, if anybody."""
+        for index, digest in enumerate(digests):
+            self._db.execute(
+                "INSERT INTO keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (self._cube, digest, id)
+            )
+            if not self._db.changes():
+                for taken in digests[:index]:
+                    self._db.execute(
+                        "DELETE FROM keys WHERE cube = ? AND digest = ?", (self._cube, taken)
+                    )
+                holder = self._db.execute(
+                    "SELECT id FROM keys WHERE cube = ? AND digest = ?", (self._cube, digest)
+                ).get
                 return cast("str", holder)
         return None
 
-    def _hold(self, digests: Sequence[bytes], id: str, *, renewed: bool) -> None:
-        if renewed:
-            self._db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (self._cube, id))
+    def _supersede(self, row: int, successor: Memory, digests: Sequence[bytes]) -> None:
+        self._db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (self._cube, successor.id))
         for digest in digests:
             self._db.execute(
-                "INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (self._cube, digest, id)
+                "INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (self._cube, digest, successor.id)
             )
-
-    def _supersede(self, row: int, successor: Memory) -> None:
         self._db.execute(
             "UPDATE memories SET latest = 0, live = 0, ended = ifnull(ended, ?), changed = ?"
             " WHERE row = ?",
@@ -222,17 +224,18 @@ class Change:
     def _insert(self, memory: Memory, place: int, terms: bytes) -> int:
         ended = None if memory.retired_at is None else codec.micros(memory.retired_at)
         expires = None if memory.expires_at is None else codec.micros(memory.expires_at)
+        row = self._next()
         self._db.execute(
-            "INSERT INTO memories (cube, id, version, place, position, latest, live, recorded,"
+            "INSERT INTO memories (row, cube, id, version, place, position, latest, live, recorded,"
             " ended, expires, changed, speaker, body, terms)"
-            " VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                self._cube, memory.id, memory.version, place, memory.position, int(ended is None),
-                codec.micros(self._recorded(memory)), ended, expires, self._next(), memory.speaker,
+                row, self._cube, memory.id, memory.version, place, memory.position, int(ended is None),
+                codec.micros(self._recorded(memory)), ended, expires, row, memory.speaker,
                 codec.encode(memory), terms,
             ),
         )  # fmt: skip
-        return self._db.last_insert_rowid()
+        return row
 
     def _recorded(self, memory: Memory) -> datetime:
         if memory.recorded_at is None:
@@ -379,12 +382,21 @@ def embedder_name(db: apsw.Connection, number: int) -> str:
     return cast("str", db.execute("SELECT name FROM embedders WHERE embedder = ?", (number,)).get)
 
 
-def _cube_number(db: apsw.Connection, account: str, id: str) -> int:
-    found = db.execute("SELECT cube FROM cubes WHERE account = ? AND id = ?", (account, id)).get
-    if found is not None:
-        return cast("int", found)
-    db.execute("INSERT INTO cubes (account, id) VALUES (?, ?)", (account, id))
-    return db.last_insert_rowid()
+def _standing(db: apsw.Connection, account: str, cube: str) -> tuple[int, int, _Serving | None]:
+    """Return a cube's number (made when it has none), the log's cursor, and its embedder."""
+    cursor, number, embedder, name, dimensions = cast(
+        "tuple[int, int | None, int | None, str, int]",
+        db.execute(
+            "SELECT log.head, c.cube, e.embedder, e.name, e.dimensions FROM cubes log"
+            " LEFT JOIN cubes c ON c.account = ? AND c.id = ?"
+            " LEFT JOIN embedders e ON e.embedder = c.embedder WHERE log.cube = 0",
+            (account, cube),
+        ).fetchone(),
+    )
+    if number is None:
+        db.execute("INSERT INTO cubes (account, id) VALUES (?, ?)", (account, cube))
+        number = db.last_insert_rowid()
+    return number, cursor, None if embedder is None else _Serving(embedder, name, dimensions)
 
 
 def _place_number(db: apsw.Connection, cube: int, place: Place) -> int:

@@ -203,6 +203,23 @@ class Erasure:
         leased = await need(opened.jobs).lease(5, timedelta(minutes=1))
         assert [job.id for job in leased] == ["b"]
 
+    async def test_jobs_about_several_go_whole(self, opened: Opened) -> None:
+        """What is left of a dropped job does not take later work with it."""
+        first = Job("first", "digest", "acme", "home", {}, memories=("a", "b"))
+        await apply(opened, put("a"), put("b"), jobs=(first,))
+        await apply(opened, erases=("a",))
+        await apply(opened, jobs=(Job("later", "digest", "acme", "home", {}),))
+        await apply(opened, erases=("b",))
+        leased = await need(opened.jobs).lease(5, timedelta(minutes=1))
+        assert [job.id for job in leased] == ["later"]
+
+    async def test_links_to_it_are_refused(self, opened: Opened) -> None:
+        """An erased memory is unknown to new links."""
+        await apply(opened, put("a"), put("b"))
+        await apply(opened, erases=("a",))
+        with pytest.raises(NotFound):
+            await apply(opened, links=(Link("b", "a", "cites"),))
+
     async def test_files_behind_it_go(self, opened: Opened) -> None:
         """A file that holds the erased text is removed, whoever else cites it."""
         blobs = need(opened.blobs)

@@ -62,7 +62,7 @@ class Fields(TypedDict, total=False):
 class Parts(TypedDict, total=False):
     """What a batch of the suites may hold beside its puts."""
 
-    id: str
+    id: str | None
     account: str
     cube: str
     embedder: str | None

@@ -76,6 +76,13 @@ class Atomicity:
         assert await texts(opened, ["c"]) == []
         assert [m.version for m in await records(opened).get(["a"], scope())] == [1]
 
+    async def test_without_a_batch_id(self, opened: Opened) -> None:
+        """A batch without an id is a change of its own every time."""
+        await apply(opened, put("a", "one"), id=None)
+        again = await apply(opened, put("a", "two"), id=None)
+        assert not again.repeated
+        assert await texts(opened, ["a"]) == ["two"]
+
     async def test_batch_ids_belong_to_their_cube(self, opened: Opened) -> None:
         """Two users who call their batches alike do not swallow each other's."""
         await apply(opened, put("a"), id="b1")
@@ -141,6 +148,25 @@ class Puts:
         """The first put of a batch holds a key against the later ones."""
         receipt = await apply(opened, put("a", keys=("k",)), put("b", keys=("k",)))
         assert receipt.ids == ("a", "a")
+
+    async def test_held_key_takes_no_others(self, opened: Opened) -> None:
+        """A put that writes nothing takes no keys, and one key named twice is one."""
+        await apply(opened, put("a", keys=("k1", "k1")))
+        await apply(opened, put("b", keys=("k0", "k1", "k2")))
+        held = await records(opened).holders("home", ["k0", "k1", "k2"], scope())
+        assert held == {"k1": "a"}
+        assert await texts(opened, ["a", "b"]) == ["something"]
+
+    async def test_new_version_takes_its_keys_over(self, opened: Opened) -> None:
+        """'A new version takes its keys over from whoever held them.'"""
+        await apply(opened, put("a", keys=("k0", "k1")), put("b"))
+        await apply(opened, put("b", keys=("k1",)))
+        assert await records(opened).holders("home", ["k0", "k1"], scope()) == {
+            "k0": "a",
+            "k1": "b",
+        }
+        await apply(opened, retires=(Retire("a"),))
+        assert await records(opened).holders("home", ["k0", "k1"], scope()) == {"k1": "b"}
 
     async def test_keys_end_with_their_memory(self, opened: Opened) -> None:
         """'Held by a live memory': retiring, erasing and new versions let go of keys."""
