@@ -1,9 +1,9 @@
 """From text to index terms: the one analysis that writing and searching share.
 
 Latin words are case-folded, stripped of accents and stemmed (Snowball English, "Porter2"); Han
-text is cut by a dictionary segmenter (rjieba, search mode) and into character pairs; kana, Hangul and scripts written
-without spaces become character bigrams; numbers, dates and code identifiers count as a whole and
-by their parts; emoji are terms. Words in every sentence ("the", "的") carry no term at all.
+text is cut by a dictionary segmenter (rjieba, search mode) and into character pairs; kana, Hangul
+and scripts written without spaces into pairs alone; numbers, dates and code identifiers count as a
+whole and by their parts; emoji are terms. Words in every sentence ("the", "的") are none.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _stemmed(word: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16384)
 def _han_terms(run: str) -> tuple[str, ...]:
-    """Return the dictionary's words, and the character pairs that names and new words are made of."""
+    """Return the dictionary's words, and the pairs that names and new words are made of."""
     found = [word for word in _segmenter().cut_for_search(run) if word not in STOP_WORDS]
     return (*found, *(pair for pair in _pairs(run) if pair not in found))
 

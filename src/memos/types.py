@@ -128,11 +128,13 @@ class Put:
         memory: The record. ``position`` None in a session means: next in that session.
         vector: Its embedding, or None when it is not to be found by meaning.
         terms: Index term -> occurrences in the text (``memos.analysis``).
+        fresh: The id was made for this put, so that nothing can be stored under it.
     """
 
     memory: Memory
     vector: Vector | None = None
     terms: Mapping[str, int] = field(default_factory=dict[str, int])
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -73,7 +73,7 @@ class Ingest:
 
     async def change(self, memory: Memory, scope: Scope, expect: int) -> Receipt:
         """Store ``memory`` as the version after ``expect``."""
-        puts = await self._puts([memory], {})
+        puts = await self._puts([memory], {}, {memory.id})
         place = memory.place
         batch = Batch(
             None, place.account, place.cube, self.embedder.name, tuple(puts),
@@ -129,7 +129,8 @@ class Ingest:
         place = drafts[0].place
         batch = Batch(
             batch_id, place.account, place.cube, self.embedder.name,
-            tuple(await self._puts(fresh, {} if vectors is None else vectors)), heads=heads,
+            tuple(await self._puts(fresh, {} if vectors is None else vectors, set(named))),
+            heads=heads,
             expect={} if batch_id else dict.fromkeys(named, 0),
         )  # fmt: skip
         receipt = await self.records.apply(batch, scope)
@@ -147,21 +148,22 @@ class Ingest:
             recorded_at=now,
         )
 
-    async def _puts(self, memories: Sequence[Memory], vectors: dict[str, Vector]) -> list[Put]:
+    async def _puts(
+        self, memories: Sequence[Memory], vectors: dict[str, Vector], named: Container[str]
+    ) -> list[Put]:
+        """Return the memories with what indexes need; ids outside ``named`` were made here."""
         texts = [passage_text(memory) for memory in memories]
         missing = [text for text in dict.fromkeys(texts) if text not in vectors]
         if missing:
             embedded = await self.embedder.embed(missing, "passage")
             vectors |= dict(zip(missing, embedded, strict=True))
+
+        def work() -> list[Put]:
+            return [
+                Put(memory, vectors[text], count_terms(index_text(memory)), memory.id not in named)
+                for memory, text in zip(memories, texts, strict=True)
+            ]
+
         if sum(map(len, texts)) > _INLINE_CHARACTERS:
-            return await self._offload.run(_with_terms, memories, texts, vectors)
-        return _with_terms(memories, texts, vectors)
-
-
-def _with_terms(
-    memories: Sequence[Memory], texts: Sequence[str], vectors: Mapping[str, Vector]
-) -> list[Put]:
-    return [
-        Put(memory, vectors[text], count_terms(index_text(memory)))
-        for memory, text in zip(memories, texts, strict=True)
-    ]
+            return await self._offload.run(work)
+        return work()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import apsw
+
 from memos.backends.sqlite.lock import ProcessLock
 from memos.backends.sqlite.schema import check_library, migrate
 from memos.errors import DataError, MemosError, StoreError
@@ -117,11 +118,9 @@ class File:
         with mapped(self.path):
             db = self._lend()
             try:
-                db.execute("BEGIN")
-                yield db
+                with _snapshot(db):
+                    yield db
             finally:
-                if db.in_transaction:
-                    db.execute("COMMIT")
                 self._idle.put(db)
 
     @contextmanager
@@ -130,7 +129,8 @@ class File:
         with mapped(self.path), self._glance:
             if self._quick is None:
                 self._quick = _connect(self.path)
-            yield self._quick
+            with _snapshot(self._quick):
+                yield self._quick
 
     def write(self, work: Callable[[apsw.Connection], T]) -> Future[T]:
         """Run ``work`` in a transaction; the future is done once the commit is on the disk.
@@ -272,6 +272,17 @@ class _Task:
 
 
 _STOP: Final = _Task(None, transaction=False)
+
+
+@contextmanager
+def _snapshot(db: apsw.Connection) -> Generator[None]:
+    """Let all reads see one state of the file."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if db.in_transaction:
+            db.execute("COMMIT")
 
 
 def _connect(path: Path) -> apsw.Connection:

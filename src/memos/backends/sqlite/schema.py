@@ -3,9 +3,10 @@
 One row per memory *version*. ``changed`` is the log: a row's latest change, drawn from one counter
 per file, so that following ``changed > cursor`` yields the latest state of everything that moved.
 The counter is the ``head`` of cube 0, which belongs to nobody. A ``row`` number is the change that
-made it: numbers rise, so the arrays of a cube image are in row order, and none is used again. Vectors lie beside the rows
-under the packed key ``row * 64 + embedder``, which spares a second index and lets the vectors of
-two embedders live side by side while a cube is re-embedded.
+made it: numbers rise, so the arrays of a cube image are in row order, and none is used again.
+
+Vectors lie beside the rows under the packed key ``row * 64 + embedder``, which spares a second
+index and lets the vectors of two embedders live side by side while a cube is re-embedded.
 """
 
 from __future__ import annotations

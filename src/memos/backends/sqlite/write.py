@@ -35,7 +35,7 @@ def prepare(batch: Batch) -> Prepared:
         batch,
         tuple(codec.encode_terms(put.terms) for put in batch.puts),
         tuple(None if p.vector is None else codec.encode_vector(p.vector) for p in batch.puts),
-        tuple(tuple(map(codec.key_digest, put.memory.keys)) for put in batch.puts),
+        tuple(tuple(map(codec.key_digest, dict.fromkeys(put.memory.keys))) for put in batch.puts),
     )
 
 
@@ -152,7 +152,7 @@ class Change:
     def _put(self, index: int, put: Put) -> tuple[str, bool]:
         memory = put.memory
         digests = self._prepared.digests[index] if memory.retired_at is None else ()
-        latest = self._latest(memory.id)
+        latest = None if put.fresh else self._latest(memory.id)
         if latest is None and (holder := self._hold(digests, memory.id)) is not None:
             return holder, False
         place = self._place(memory.place)
@@ -177,6 +177,12 @@ class Change:
         if found is not None and found[0] < 0:
             raise refusals.erased(id)
         return cast("tuple[int, int, int | None] | None", found)
+
+    def _knows(self, id: str) -> bool:
+        found = self._db.execute(
+            "SELECT 1 FROM memories WHERE cube = ? AND id = ? AND latest", (self._cube, id)
+        ).get
+        return found is not None
 
     def _numbered(
         self, memory: Memory, place: int, latest: tuple[int, int, int | None] | None
@@ -230,9 +236,9 @@ class Change:
             " ended, expires, changed, speaker, body, terms)"
             " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                row, self._cube, memory.id, memory.version, place, memory.position, int(ended is None),
-                codec.micros(self._recorded(memory)), ended, expires, row, memory.speaker,
-                codec.encode(memory), terms,
+                row, self._cube, memory.id, memory.version, place, memory.position,
+                int(ended is None), codec.micros(self._recorded(memory)), ended, expires, row,
+                memory.speaker, codec.encode(memory), terms,
             ),
         )  # fmt: skip
         return row
@@ -307,10 +313,9 @@ class Change:
     def _erase_jobs(self, id: str) -> None:
         who = (self._batch.account, self._batch.cube, id)
         mine = "SELECT job FROM job_memories WHERE account = ? AND cube = ? AND memory = ?"
-        self._db.execute(f"DELETE FROM jobs WHERE seq IN ({mine})", who)
-        self._db.execute(
-            "DELETE FROM job_memories WHERE account = ? AND cube = ? AND memory = ?", who
-        )
+        for (job,) in self._db.execute(mine, who).fetchall():
+            self._db.execute("DELETE FROM jobs WHERE seq = ?", (job,))
+            self._db.execute("DELETE FROM job_memories WHERE job = ?", (job,))
 
     def _erase_blobs(self, id: str) -> list[str]:
         """Forget the files that hold the erased text, whoever else cites them."""
@@ -327,7 +332,7 @@ class Change:
     def _link(self, links: Sequence[Link]) -> None:
         for link in links:
             for end in (link.source, link.target):
-                if self._latest(end) is None:
+                if not self._knows(end):
                     raise refusals.unknown_memory(end, self._batch.cube)
             self._db.execute(
                 "INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, ?)",
