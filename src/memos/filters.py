@@ -11,7 +11,8 @@ JSON form (MemOS's is a subset of it)::
 A leaf is ``{field: value}`` or ``{field: {operator: value}}``; several fields in one object are
 joined by *and*. ``{}`` and ``None`` select everything. Fields are the attributes of ``Memory`` and
 ``Place``, the MemOS names of the same (``user_id``, ``memory_type``, ...), paths into ``info`` and
-``data`` (``info.a.b``), and, as in MemOS, bare names, looked up in ``info``, then in ``data``.
+``data`` (``info.a.b``), and, as in MemOS, bare names, looked up in ``info``, ``data``
+and the metadata of MemOS's items.
 """
 
 from __future__ import annotations
@@ -243,8 +244,13 @@ def field_value(memory: Memory, field: str) -> object:
     head, _, rest = field.partition(".")
     if head in ("info", "data") and rest:
         return _descend(memory.info if head == "info" else memory.data, rest)
-    found = _descend(memory.info, field)
-    return _descend(memory.data, field) if found is None else found
+    held = (memory.info, memory.data, memory.data.get("metadata"))
+    found = (
+        _descend(cast("Mapping[str, Json]", part), field)
+        for part in held
+        if isinstance(part, Mapping)
+    )
+    return next((value for value in found if value is not None), None)
 
 
 def _descend(root: Mapping[str, Json], path: str) -> object:
@@ -261,7 +267,7 @@ def _descend(root: Mapping[str, Json], path: str) -> object:
 def _holds(test: Test, memory: Memory) -> bool:
     held = field_value(memory, test.field)
     if test.operator == "exists":
-        return (held not in (None, (), {})) is test.value
+        return (held not in (None, (), [], {})) is test.value
     if test.field in DATE_FIELDS and test.value is not None:
         return _compare_dates(test, held)
     return _COMPARE[test.operator](held, test.value)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Unpack, cast
+
+import anyio
 
 from memos import options as opt
 from memos._offload import Offload
@@ -134,8 +138,12 @@ class MemoryOperations:
         opt.known(options, AddOptions)
         scope, place = await self._place(options)
         shared = _shared(options)
+        batch = opt.name(options.get("batch_id"), "batch_id")
+        file: bytes | None = None
         if isinstance(content, Path):
-            content = await self._document(content, scope)
+            file = await self._offload.run(_read_file, content, self._defaults.max_characters)
+            digest = sha256(file).hexdigest()
+            content = reader.Document(content.name, reader.decode(content.name, file), digest)
         reading = reader.Reading(
             place, self._defaults.chunk_tokens, self._defaults.max_characters, shared
         )
@@ -143,8 +151,8 @@ class MemoryOperations:
             drafts = await self._offload.run(reader.read, content, reading)
         else:
             drafts = reader.read(content, reading)
-        batch = opt.name(options.get("batch_id"), "batch_id")
-        added = await self._parts.ingest.add(drafts, scope, batch)
+        async with self._kept(file, scope):
+            added = await self._parts.ingest.add(drafts, scope, batch)
         return AddResult(added.ids, added.stored)
 
     async def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchResult:
@@ -289,12 +297,14 @@ class MemoryOperations:
             return ForgetResult(tuple(await self._forget_where(where, scope, mode)), mode)
         wanted = opt.names([ids] if isinstance(ids, str) else ids, "ids")
         found = await self._parts.records.get(wanted, scope)
-        held = {memory.id for memory in found}
-        gone = {stone.id for stone in await self._parts.records.tombstones(wanted, scope)}
+        known = [(memory.place.cube, memory.id) for memory in found]
+        if mode == "erase":  # erasing again completes what was interrupted
+            stones = await self._parts.records.tombstones(wanted, scope)
+            known += [(stone.cube, stone.id) for stone in stones]
         for id in wanted:
-            if id not in held and not (mode == "erase" and id in gone):
+            if all(id != other for _, other in known):
                 raise await self._missing(id, scope)
-        await self._forget(found, scope, mode)
+        await self._forget(known, scope, mode)
         return ForgetResult(tuple(wanted), mode)
 
     async def reindex(
@@ -346,14 +356,26 @@ class MemoryOperations:
             user=user,
             agent=opt.name(options.get("agent"), "agent"),
             app=opt.name(options.get("app"), "app"),
-            session=opt.name(options.get("session"), "session"),
+            session=opt.name(options.get("session"), "session") or self._defaults.session,
         )
         return scope, place
 
-    async def _document(self, path: Path, scope: Scope) -> reader.Document:
-        content = await self._offload.run(_read_file, path, self._defaults.max_characters)
-        text = reader.decode(path.name, content)
-        return reader.Document(path.name, text, await self._parts.blobs.put(scope.account, content))
+    @asynccontextmanager
+    async def _kept(self, file: bytes | None, scope: Scope) -> AsyncGenerator[None, None]:
+        """Keep a file's bytes for the memories made of it; not when that fails."""
+        if file is None:
+            yield
+            return
+        digest = sha256(file).hexdigest()
+        known = await self._parts.blobs.holds(scope.account, digest)
+        await self._parts.blobs.put(scope.account, file)
+        try:
+            yield
+            known = True
+        finally:
+            if not known:
+                with anyio.CancelScope(shield=True):
+                    await self._parts.blobs.delete(scope.account, digest)
 
     async def _one(self, id: str, scope: Scope) -> Memory:
         found = await self._parts.records.get([id], scope)
@@ -376,21 +398,23 @@ class MemoryOperations:
         forgotten: list[str] = []
         page = Page(_FORGET_PAGE)
         while True:
-            found = await self._parts.records.scan(scope, where, page)
-            await self._forget(found.items, scope, mode)
-            forgotten += [memory.id for memory in found.items]
+            # What is hidden is still there to be erased.
+            found = await self._parts.records.scan(scope, where, page, hidden=mode == "erase")
+            known = [(memory.place.cube, memory.id) for memory in found.items]
+            await self._forget(known, scope, mode)
+            forgotten += [id for _, id in known]
             if found.next is None:
                 return forgotten
             page = Page(_FORGET_PAGE, found.next)
 
-    async def _forget(self, memories: Sequence[Memory], scope: Scope, mode: opt.Mode) -> None:
-        for cube in dict.fromkeys(memory.place.cube for memory in memories):
-            ids = [memory.id for memory in memories if memory.place.cube == cube]
+    async def _forget(self, known: Sequence[tuple[str, str]], scope: Scope, mode: opt.Mode) -> None:
+        for cube in dict.fromkeys(cube for cube, _ in known):
+            ids = tuple(id for other, id in known if other == cube)
             batch = Batch(None, scope.account, cube)
             if mode == "erase":
-                batch = replace(batch, erases=tuple(ids))
+                batch = replace(batch, erases=ids)
             else:
-                batch = replace(batch, retires=tuple(Retire(id) for id in ids))
+                batch = replace(batch, retires=tuple(map(Retire, ids)))
             await self._parts.records.apply(batch, scope)
 
 

@@ -14,8 +14,8 @@ from memos.ports.backend import Backend, Role
 
 GROUPS: Final = ("memos.backends", "memos.models")
 DISTRIBUTION: Final = "agent-memos"
-_EXTRA_OF: Final[Mapping[str, str]] = {"qdrant_client": "qdrant", "pymilvus": "milvus",
-                                       "psycopg": "postgres", "pymysql": "mysql"}  # fmt: skip
+_EXTRA_OF: Final[Mapping[str, str]] = {"tokenizers": "onnx"}
+"""Package -> the extra that installs it, where that is not called like the adapter."""
 
 
 def names(role: Role) -> list[str]:

@@ -275,6 +275,7 @@ class Statistics:
 class Tombstone:
     """All that is left of an erased memory."""
 
+    cube: str
     id: str
     erased_at: datetime
 

@@ -296,3 +296,58 @@ def test_every_memory_type_can_be_stored_and_filtered(mos: MOS, memory_type: str
     found = mos.search("something", where={"memory_type": memory_type}, limit=5)
     assert "something" in texts(found)
     assert len(found.hits) == (2 if memory_type == "LongTermMemory" else 1)
+
+
+def test_messages_with_and_without_ids_are_recognised_together(mos: MOS) -> None:
+    turns = [
+        {"role": "user", "content": "I sold the boat.", "message_id": "m1"},
+        {"role": "assistant", "content": "For how much?"},
+    ]
+    first = mos.add(turns, session="s")
+    again = mos.add(turns, session="s")
+    assert again.ids == first.ids
+    assert again.stored == (False, False)
+
+
+def test_the_configured_session_holds_when_a_call_names_none(tmp_path: Path) -> None:
+    with MOS.open(Settings(home=tmp_path, session="daily"), embedder=HashEmbedder()) as mos:
+        mos.add([{"role": "user", "content": "hello"}])
+        mos.add([{"role": "user", "content": "hi"}], session="other")
+        assert [m.place.session for m in mos.get_all().items] == ["daily", "other"]
+
+
+def test_a_kind_brings_its_tier(mos: MOS) -> None:
+    (id,) = mos.add("I prefer tea.", kind="preference").ids
+    memory = mos.get(id)
+    assert (memory.kind, memory.tier) == ("preference", "user")
+    assert mos.search("tea", where={"memory_type": "PreferenceMemory"}).hits
+
+
+def test_reindex_changes_the_embedder_and_keeps_everything(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with MOS.open(settings, embedder=HashEmbedder(name="old")) as mos:
+        ids = mos.add([{"role": "user", "content": f"fact {n}"} for n in range(150)], session="s").ids
+        mos.update(ids[0], text="changed fact 0")
+        assert mos.search("fact 7").hits
+    seen: list[tuple[int, int]] = []
+    with (
+        MOS.open(settings, embedder=HashEmbedder(64, name="new")) as new,
+        MOS.open(settings, embedder=HashEmbedder(name="old")) as old,
+    ):
+        with pytest.raises(Conflict) as mismatch:
+            new.search("fact 7")
+        assert "memos reindex" in mismatch.value.detail
+        assert new.search("fact 7", recipe="words").hits  # words need no vectors
+
+        def progress(done: int, total: int) -> None:
+            seen.append((done, total))
+            assert old.search("fact 7").hits  # the old vectors serve until the end
+
+        assert new.reindex(progress=progress) == 151
+        assert seen[0] == (0, 151)
+        assert seen[-1] == (151, 151)
+        assert new.search("fact 7").hits[0].memory.text == "fact 7"
+        assert new.reindex() == 0
+        with pytest.raises(Conflict):
+            old.search("fact 7")
+        assert all(finding.ok for finding in new.check())

@@ -11,7 +11,7 @@ from typing import Final, cast
 from memos.errors import InvalidInput
 from memos.ingest import chunk, items
 from memos.ingest.messages import Turn, check_text, read_messages
-from memos.kinds import FACT, PASSAGE, TURN, Kind
+from memos.kinds import FACT, KINDS, PASSAGE, TURN, Kind
 from memos.types import Json, Memory, Place, Source, Tier
 
 TEXT_SUFFIXES: Final = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".log"})
@@ -189,7 +189,7 @@ def _draft(
         kind=shared.kind or kind.name,
         text=text,
         place=reading.place,
-        tier=shared.tier or tier or kind.tier,
+        tier=shared.tier or (KINDS[shared.kind].tier if shared.kind else tier or kind.tier),
         tags=shared.tags,
         title=shared.title or title,
         speaker=speaker,

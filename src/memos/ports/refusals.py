@@ -69,6 +69,10 @@ def _check_vectors(batch: Batch) -> None:
 
 def version_moved(id: str, version: int, expected: int) -> Conflict:
     """Return the error for a memory that is not at the expected version."""
+    if expected == 0:
+        return Conflict(
+            f"memory {id!r} exists already; update it, or leave the id out", code="exists"
+        )
     return Conflict(
         f"memory {id!r} is at version {version}, not {expected}; read it again",
         code="version_moved",

@@ -87,9 +87,19 @@ class RecordStore(Protocol):
         ...
 
     async def scan(
-        self, scope: Scope, where: Filter, page: Page, as_of: datetime | None = None
+        self,
+        scope: Scope,
+        where: Filter,
+        page: Page,
+        as_of: datetime | None = None,
+        *,
+        hidden: bool = False,
     ) -> MemoryPage:
-        """Return live memories, or those live at ``as_of``, in the order they were recorded."""
+        """Return live memories, or those live at ``as_of``, in the order they were recorded.
+
+        Expired ones are left out. With ``hidden`` the latest version of every memory comes, also
+        of those that were retired or have expired.
+        """
         ...
 
     async def tail(self, place: Place, scope: Scope, limit: int) -> Tail:
@@ -192,7 +202,7 @@ class LinkIndex(Protocol):
         ...
 
     async def subgraph(self, ids: Sequence[str], scope: Scope) -> list[Link]:
-        """Return the links that touch one of the ids."""
+        """Return the links that touch one of the ids, each once, whatever cubes have it."""
         ...
 
 
@@ -201,6 +211,10 @@ class BlobStore(Protocol):
 
     async def put(self, account: str, content: bytes) -> str:
         """Store durably and return the digest; the same bytes are stored once."""
+        ...
+
+    async def holds(self, account: str, digest: str) -> bool:
+        """Return whether the blob is there."""
         ...
 
     async def open(self, account: str, digest: str) -> bytes:

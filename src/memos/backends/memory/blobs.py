@@ -19,6 +19,10 @@ class Blobs:
         self._held[account, digest] = bytes(content)
         return digest
 
+    async def holds(self, account: str, digest: str) -> bool:
+        """Return whether the blob is there."""
+        return (account, digest) in self._held
+
     async def open(self, account: str, digest: str) -> bytes:
         """Return the bytes of a digest."""
         if (account, digest) not in self._held:

@@ -125,7 +125,7 @@ class Draft:
         self._release(id)
         links = self.cube.links
         self.cube.links = {key: links[key] for key in links if id not in key[:2]}
-        self.cube.stones[id] = self._next(), Tombstone(id, self.now)
+        self.cube.stones[id] = self._next(), Tombstone(self.batch.cube, id, self.now)
 
     def _known(self, id: str) -> Row:
         row = self.cube.latest(id)

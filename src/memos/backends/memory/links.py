@@ -27,12 +27,8 @@ class Links:
 
     async def subgraph(self, ids: Sequence[str], scope: Scope) -> list[Link]:
         """Return the links that touch one of the ids."""
-        return [
-            link
-            for _, state in self._shelf.granted(scope)
-            for link in state.links.values()
-            if link.source in ids or link.target in ids
-        ]
+        links = [link for _, state in self._shelf.granted(scope) for link in state.links.values()]
+        return list(dict.fromkeys(x for x in links if x.source in ids or x.target in ids))
 
 
 def _spread(

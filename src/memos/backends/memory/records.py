@@ -80,17 +80,25 @@ class Records:
         return [state.stones[id][1] for state in states for id in ids if id in state.stones]
 
     async def scan(
-        self, scope: Scope, where: Filter, page: Page, as_of: datetime | None = None
+        self,
+        scope: Scope,
+        where: Filter,
+        page: Page,
+        as_of: datetime | None = None,
+        *,
+        hidden: bool = False,
     ) -> MemoryPage:
         """Return a page of memories in the order they were recorded."""
         rows = [row for _, state in self._shelf.granted(scope) for row in state.rows()]
         after, instant = _cursor(page), as_of or datetime.now(UTC)
+        newest = [v[-1] for _, state in self._shelf.granted(scope) for v in state.versions.values()]
         found: list[tuple[int, Memory]] = []
         for row in sorted(rows, key=lambda row: row.number):
             current = row.ended is None if as_of is None else row.current_at(as_of)
             memory = row.memory if as_of is None else _as_known(row.memory, as_of)
             expired = memory.expires_at is not None and memory.expires_at <= instant
-            if row.number > after and current and not expired and matches(where, memory):
+            shown = row in newest if hidden else current and not expired
+            if row.number > after and shown and matches(where, memory):
                 found.append((row.number, memory))
         cut = found[: page.limit]
         following = str(cut[-1][0]) if len(found) > len(cut) else None

@@ -54,9 +54,11 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
     images = Images(file, home / "images", settings.image_memory_mb * 1024 * 1024)
     blobs = Blobs(home / "blobs")
     indexes = Indexes(file, images)
+    records = Records(file, images, blobs)
     try:
+        await work.run(records.purge)
         yield Opened(
-            records=Records(file, images, blobs),
+            records=records,
             vectors=indexes,
             text=indexes,
             features=indexes,

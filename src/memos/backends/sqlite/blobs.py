@@ -26,6 +26,10 @@ class Blobs:
         """Store the bytes and return their digest."""
         return await self._offload.run(self._put, account, content)
 
+    async def holds(self, account: str, digest: str) -> bool:
+        """Return whether the blob is there."""
+        return await self._offload.run(self._path(account, digest).exists)
+
     async def open(self, account: str, digest: str) -> bytes:
         """Return the bytes of a digest."""
         return await self._offload.run(self._open, account, digest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,22 +62,32 @@ class Records:
         else:
             prepared = write.prepare(batch)
         now = datetime.now(UTC)
-        applied = await finished(
+        receipt = await finished(
             self._file.write(lambda db: write.Change(db, prepared, now).apply())
         )
         if batch.erases:
-            await self._offload.run(self._purge, batch, applied.blobs)
-        return applied.receipt
+            await self._offload.run(self.purge)
+        return receipt
 
-    def _purge(self, batch: Batch, blobs: Sequence[str]) -> None:
-        """Remove what was erased from everything beside the database's pages."""
+    def purge(self) -> None:
+        """Remove what was erased from everything beside the database's pages.
+
+        The work is written down with the erase, so that whoever opens the file, or erases next,
+        completes what a crash or a busy log interrupted.
+        """
         with self._file.reading() as db:
-            numbers = list(cube_numbers(db, batch.account, [batch.cube]).values())
-        for number in numbers:
-            self._images.forget(number)
-        for digest in blobs:
-            self._blobs.remove(batch.account, digest)
-        self._file.purge_log()
+            due = cast(
+                "list[tuple[int, str, str | None]]",
+                db.execute("SELECT cube, account, digest FROM purges").fetchall(),
+            )
+        for cube, account, digest in due:
+            if digest is None:
+                self._images.forget(cube)
+            else:
+                self._blobs.remove(account, digest)
+        if due:
+            self._file.purge_log()
+            self._file.write(lambda db: _done(db, due)).result()
 
     async def get(self, ids: Sequence[str], scope: Scope) -> list[Memory]:
         """Return the latest versions in the order of ``ids``."""
@@ -97,7 +108,7 @@ class Records:
 
     async def history(self, id: str, scope: Scope) -> list[Memory]:
         """Return all versions, oldest first."""
-        return await self._read(self._history, id, scope)
+        return await self._read(self._history, id, scope, size=len(scope.grants))
 
     def _history(self, db: apsw.Connection, id: str, scope: Scope) -> list[Memory]:
         versions: list[Memory] = []
@@ -119,43 +130,59 @@ class Records:
 
     def _tombstones(self, db: apsw.Connection, ids: Sequence[str], scope: Scope) -> list[Tombstone]:
         stones: list[Tombstone] = []
-        for number in cube_numbers(db, scope.account, scope.grants).values():
+        for cube, number in cube_numbers(db, scope.account, scope.grants).items():
             for chunk in chunks(ids):
                 rows = db.execute(
                     f"SELECT id, erased FROM tombstones WHERE cube = ? AND id IN ({_marks(chunk)})",
                     (number, *chunk),
                 )
                 stones += [
-                    Tombstone(id, codec.moment(at))
+                    Tombstone(cube, id, codec.moment(at))
                     for id, at in cast("Iterable[tuple[str, int]]", rows)
                 ]
         return stones
 
     async def scan(
-        self, scope: Scope, where: Filter, page: Page, as_of: datetime | None = None
+        self,
+        scope: Scope,
+        where: Filter,
+        page: Page,
+        as_of: datetime | None = None,
+        *,
+        hidden: bool = False,
     ) -> MemoryPage:
         """Return a page of memories in the order they were recorded."""
-        return await self._read(self._scan, scope, where, page, as_of)
+        return await self._read(self._scan, scope, where, page, as_of, hidden)
 
     def _scan(
-        self, db: apsw.Connection, scope: Scope, where: Filter, page: Page, as_of: datetime | None
+        self,
+        db: apsw.Connection,
+        scope: Scope,
+        where: Filter,
+        page: Page,
+        as_of: datetime | None,
+        hidden: bool,  # noqa: FBT001 - handed through a thread
     ) -> MemoryPage:
         after = _cursor(page)
-        numbers = list(cube_numbers(db, scope.account, scope.grants).values())
-        if not numbers:
-            return MemoryPage((), None)
-        known = "live" if as_of is None else "recorded <= ? AND (ended IS NULL OR ended > ?)"
-        instant = () if as_of is None else (codec.micros(as_of),) * 2
-        expired = codec.micros(as_of or datetime.now(UTC))
-        rows = db.execute(
-            f"SELECT row, body FROM memories WHERE cube IN ({_marks(numbers)}) AND row > ?"
-            f" AND {known}"
-            " AND (expires IS NULL OR expires > ?) ORDER BY row",
-            (*numbers, after, *instant, expired),
+        numbers = cube_numbers(db, scope.account, scope.grants).values()
+        instant = codec.micros(as_of or datetime.now(UTC))
+        if hidden:
+            known, values = "latest", ()
+        elif as_of is None:
+            known, values = "live AND (expires IS NULL OR expires > ?)", (instant,)
+        else:
+            known = "recorded <= ? AND (ended IS NULL OR ended > ?) AND ifnull(expires > ?, 1)"
+            values = (instant,) * 3
+        query = (
+            f"SELECT row, body FROM memories WHERE cube = ? AND row > ? AND {known} ORDER BY row"
         )
+        rows = [
+            cast("Iterable[tuple[int, bytes]]", db.execute(query, (number, after, *values)))
+            for number in numbers
+        ]
         found: list[Memory] = []
         last = 0
-        for row, body in cast("Iterable[tuple[int, bytes]]", rows):
+        for row, body in heapq.merge(*rows):
             memory = codec.decode_memory(body)
             memory = memory if as_of is None else codec.as_known(memory, as_of)
             if matches(where, memory):
@@ -357,6 +384,11 @@ class Records:
                 return work(db, *args)
 
         return await self._offload.run(run)
+
+
+def _done(db: apsw.Connection, purges: Sequence[tuple[int, str, str | None]]) -> None:
+    for purge in purges:
+        db.execute("DELETE FROM purges WHERE cube = ? AND account = ? AND digest IS ?", purge)
 
 
 def cube_numbers(db: apsw.Connection, account: str, cubes: Iterable[str]) -> dict[str, int]:

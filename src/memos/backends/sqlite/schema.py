@@ -41,6 +41,7 @@ CREATE TABLE memories (
     recorded INTEGER NOT NULL, ended INTEGER, expires INTEGER, changed INTEGER NOT NULL,
     speaker TEXT, body BLOB NOT NULL, terms BLOB NOT NULL);
 CREATE UNIQUE INDEX memories_id ON memories (cube, id, version);
+CREATE INDEX memories_live ON memories (cube) WHERE live;
 CREATE INDEX memories_log ON memories (cube, changed);
 CREATE INDEX memories_order ON memories (place, position) WHERE position IS NOT NULL;
 CREATE TABLE vectors (key INTEGER PRIMARY KEY, data BLOB NOT NULL);
@@ -69,6 +70,7 @@ CREATE TABLE entries (type TEXT NOT NULL, account TEXT NOT NULL, id TEXT NOT NUL
 CREATE TABLE blobs (account TEXT NOT NULL, digest TEXT NOT NULL, cube INTEGER NOT NULL,
     memory TEXT NOT NULL, PRIMARY KEY (account, digest, cube, memory)) WITHOUT ROWID;
 CREATE INDEX blobs_memory ON blobs (cube, memory);
+CREATE TABLE purges (cube INTEGER NOT NULL, account TEXT NOT NULL, digest TEXT);
 """
 
 MIGRATIONS: Final[tuple[str, ...]] = (_V1,)

@@ -39,14 +39,6 @@ def prepare(batch: Batch) -> Prepared:
     )
 
 
-@dataclass(slots=True)
-class Applied:
-    """What a batch did, for the caller and for what has to be cleaned up outside the database."""
-
-    receipt: Receipt
-    blobs: tuple[str, ...] = ()
-
-
 class _Serving(NamedTuple):
     """The embedder behind a cube's vectors."""
 
@@ -66,25 +58,25 @@ class Change:
         self._places: dict[Place, int] = {}
         self._heads: dict[int, int] = {}
 
-    def apply(self) -> Applied:
+    def apply(self) -> Receipt:
         """Write everything, or raise and leave the transaction to be undone."""
         batch, db = self._batch, self._db
         self._cube, self._cursor, serving = _standing(db, batch.account, batch.cube)
         if known := self._applied_before():
-            return Applied(replace(known, repeated=True))
+            return replace(known, repeated=True)
         self._embedder = self._check_embedder(serving)
         self._check_expectations()
         outcomes = [self._put(index, put) for index, put in enumerate(batch.puts)]
         for retire in batch.retires:
             self._retire(retire)
-        blobs = [blob for id in batch.erases for blob in self._erase(id)]
+        self._purge([blob for id in batch.erases for blob in self._erase(id)])
         self._link(batch.links)
         put_jobs(db, batch.jobs, self._now)
         receipt = Receipt(
             self._cursor, tuple(id for id, _ in outcomes), tuple(stored for _, stored in outcomes)
         )
         self._finish(receipt)
-        return Applied(receipt, tuple(blobs))
+        return receipt
 
     def _applied_before(self) -> Receipt | None:
         if self._batch.id is None:
@@ -309,6 +301,15 @@ class Change:
             (cube, id, codec.micros(self._now), self._next()),
         )
         return self._erase_blobs(id)
+
+    def _purge(self, blobs: Sequence[str]) -> None:
+        """Write down what the erase has to remove outside the database."""
+        if self._batch.erases:
+            for digest in (None, *blobs):
+                self._db.execute(
+                    "INSERT INTO purges VALUES (?, ?, ?)",
+                    (self._cube, self._batch.account, digest),
+                )
 
     def _erase_jobs(self, id: str) -> None:
         who = (self._batch.account, self._batch.cube, id)
