@@ -77,7 +77,8 @@ class Subject:
         cited = (
             (source.id, hit.score)
             for hit in result.hits
-            for source in hit.memory.sources
+            for memory in (hit.memory, *hit.repeats)
+            for source in memory.sources
             if source.id is not None
         )
         foreign = sum(hit.memory.place.cube != self.user for hit in result.hits)

@@ -32,11 +32,6 @@ from memos.ports.models import EmbedRole, Vectors
 GOLDEN = Path(__file__).parent / "data" / "e5small_golden.json"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def bundled() -> Iterator[OnnxEncoder]:
     encoder = OnnxEncoder(card(OnnxSettings()), threads=2)

@@ -89,11 +89,6 @@ def data(*rows: tuple[int, Any]) -> Reply:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def server() -> Iterator[Server]:
     state = Server()
 

@@ -63,8 +63,11 @@ def memory(text: str, speaker: str = "Ann") -> Memory:
 
 def test_packing() -> None:
     ranked = [memory("one"), memory("one"), memory("one", "Bo"), memory("x" * 4000), memory("two")]
-    by_limit = list(pack(ranked, limit=2, budget=None, dedup="exact"))
-    assert [(m.text, m.speaker) for m in by_limit] == [("one", "Ann"), ("one", "Bo")]
-    by_budget = list(pack(ranked, limit=10, budget=60, dedup="exact"))
-    assert [m.text for m in by_budget] == ["one", "one", "two"]
-    assert len(list(pack(ranked, limit=10, budget=None, dedup="none"))) == 5
+    by_limit = pack(ranked, limit=2, budget=None, dedup="exact")
+    assert [[(m.text, m.speaker) for m in group] for group in by_limit] == [
+        [("one", "Ann"), ("one", "Ann")],
+        [("one", "Bo")],
+    ]
+    by_budget = pack(ranked, limit=10, budget=60, dedup="exact")
+    assert [group[0].text for group in by_budget] == ["one", "one", "two"]
+    assert len(pack(ranked, limit=10, budget=None, dedup="none")) == 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
 from memos.analysis import tokens
@@ -15,26 +15,24 @@ _OVERHEAD_TOKENS: Final = 12
 
 def pack(
     ranked: Iterable[Memory], *, limit: int, budget: int | None, dedup: Dedup
-) -> Iterator[Memory]:
-    """Yield memories in order until ``limit`` are out or the token budget is used.
+) -> list[list[Memory]]:
+    """Return what fits, in order: each memory, followed by those that repeat it.
 
     A memory that does not fit into what is left of the budget is passed over: a shorter one further
-    down may. With ``dedup`` "exact", words that the same speaker said before come once.
+    down may. With ``dedup`` "exact", words that the same speaker said before only join the first.
     """
-    seen: set[tuple[str | None, str]] = set()
+    packed: list[list[Memory]] = []
+    said: dict[tuple[str | None, str], list[Memory]] = {}
     left = budget
-    count = 0
     for memory in ranked:
-        if count == limit:
-            return
-        said = (memory.speaker, " ".join(memory.text.split()))
-        if dedup == "exact" and said in seen:
+        words = (memory.speaker, " ".join(memory.text.split()))
+        if dedup == "exact" and words in said:
+            said[words].append(memory)
             continue
-        if left is not None:
-            cost = tokens(memory.text) + _OVERHEAD_TOKENS
-            if cost > left:
-                continue
-            left -= cost
-        seen.add(said)
-        count += 1
-        yield memory
+        cost = 0 if left is None else tokens(memory.text) + _OVERHEAD_TOKENS
+        if len(packed) == limit or (left is not None and cost > left):
+            continue
+        left = None if left is None else left - cost
+        said[words] = [memory]
+        packed.append(said[words])
+    return packed

@@ -72,11 +72,15 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A memory that answers; ``score`` compares hits of one search only."""
+    """A memory that answers; ``score`` compares hits of one search only.
+
+    ``repeats`` are memories of the same words by the same speaker, with sources of their own.
+    """
 
     memory: Memory
     score: float
     why: Why
+    repeats: tuple[Memory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +189,16 @@ class Retrieve:
         want = min(len(order), int(min(most, query.limit) * _SPARE) + 4)
         while True:
             rows = await self._read(order.keys(want), query, scope)
-            picked = list(
-                pack(rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup)
+            packed = pack(
+                rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup
             )
-            if len(picked) >= query.limit or want == len(order):
+            if len(packed) >= query.limit or want == len(order):
                 break
             want = min(len(order), want * 4)
         rank_of = {key: rank for rank, key in enumerate(order.keys(want))}
         return tuple(
-            _hit(order[rank_of[memory.place.cube, memory.id]], memory, prepared)
-            for memory in picked
+            _hit(order[rank_of[memory.place.cube, memory.id]], memory, tuple(repeats), prepared)
+            for memory, *repeats in packed
         )
 
     async def _read(
@@ -226,7 +230,10 @@ class Retrieve:
         ]
 
 
-def _hit(ranked: Ranked, memory: Memory, prepared: _Prepared) -> Hit:
+def _hit(
+    ranked: Ranked, memory: Memory, repeats: tuple[Memory, ...], prepared: _Prepared
+) -> Hit:
     held = count_terms(index_text(memory))
     matched = tuple(term for term in prepared.terms if term in held)
-    return Hit(memory, ranked.score, Why(ranked.lanes, ranked.parts, ranked.features, matched))
+    why = Why(ranked.lanes, ranked.parts, ranked.features, matched)
+    return Hit(memory, ranked.score, why, repeats)
