@@ -74,7 +74,7 @@ class Speed:
 
 def passages(count: int) -> list[str]:
     """Return different passages of about 46 tokens."""
-    pick = random.Random(7)  # noqa: S311 - the same passages in every run
+    pick = random.Random(7)
     return [
         f"{pick.choice(OPENINGS)} {pick.choice(MIDDLES)}, {pick.choice(ENDINGS)} ({number})"
         for number in range(count)

@@ -38,7 +38,11 @@ def main() -> int:
     trees = {path: ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
     problems = [*long_files(trees), *crowded_classes(trees), *environment_reads(trees)]
     functions = [f for path, tree in trees.items() for f in measured(path, tree)]
-    problems += [f"{f.name}: {f.lines} lines, at most {FUNCTION_LINES}" for f in functions if f.lines > FUNCTION_LINES]
+    problems += [
+        f"{f.name}: {f.lines} lines, at most {FUNCTION_LINES}"
+        for f in functions
+        if f.lines > FUNCTION_LINES
+    ]
     lengths = sorted(f.lines for f in functions)
     p95 = lengths[int(len(lengths) * 0.95)]
     if p95 > FUNCTION_P95:
@@ -75,16 +79,27 @@ def measured(path: Path, tree: ast.Module) -> Iterator[Function]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0]
             doc = 0
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 doc = (first.end_lineno or 0) - first.lineno + 1
-            yield Function(f"{path}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1 - doc)
+            yield Function(
+                f"{path}:{node.lineno} {node.name}", (node.end_lineno or 0) - node.lineno + 1 - doc
+            )
 
 
 def crowded_classes(trees: dict[Path, ast.Module]) -> Iterator[str]:
     for path, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                public = [n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and not n.name.startswith("_")]
+                public = [
+                    n
+                    for n in node.body
+                    if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+                    and not n.name.startswith("_")
+                ]
                 if len(public) > PUBLIC_METHODS:
                     yield f"{path}: class {node.name} has {len(public)} public methods, at most {PUBLIC_METHODS}"
 
@@ -94,7 +109,12 @@ def environment_reads(trees: dict[Path, ast.Module]) -> Iterator[str]:
         if path.name == "settings.py":
             continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and isinstance(node.value, ast.Name) and node.value.id == "os":
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr in ENVIRONMENT
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "os"
+            ):
                 yield f"{path}:{node.lineno}: reads the environment; only settings.py may"
 
 
@@ -102,7 +122,11 @@ def broad_excepts(trees: dict[Path, ast.Module]) -> Iterator[str]:
     for path, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler) and (
-                node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+                node.type is None
+                or (
+                    isinstance(node.type, ast.Name)
+                    and node.type.id in ("Exception", "BaseException")
+                )
             ):
                 yield f"{path}:{node.lineno}"
 
@@ -115,11 +139,22 @@ def code_lines(path: Path) -> list[str]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.STRING and token.start[0] != token.end[0]:
             strings.update(range(token.start[0], token.end[0] + 1))
-        if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER):
+        if token.type not in (
+            tokenize.COMMENT,
+            tokenize.NL,
+            tokenize.NEWLINE,
+            tokenize.INDENT,
+            tokenize.DEDENT,
+            tokenize.ENDMARKER,
+        ):
             kept.update(range(token.start[0], token.end[0] + 1))
     lines = text.splitlines()
     found = (" ".join(lines[number - 1].split()) for number in sorted(kept - strings))
-    return [line for line in found if any(c.isalnum() for c in line) and not line.startswith(("import ", "from ", '"""'))]
+    return [
+        line
+        for line in found
+        if any(c.isalnum() for c in line) and not line.startswith(("import ", "from ", '"""'))
+    ]
 
 
 def duplicated(code: dict[Path, list[str]]) -> float:

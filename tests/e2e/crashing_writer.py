@@ -50,9 +50,22 @@ def main(home: Path, seed: int) -> None:
                 mos.search(text)
 
 
-WORDS = (
-    "apple river stone cloud meadow lantern harbour 北京 上海 咖啡 天气 朋友 winter copper".split()
-)
+WORDS = [
+    "apple",
+    "river",
+    "stone",
+    "cloud",
+    "meadow",
+    "lantern",
+    "harbour",
+    "北京",
+    "上海",
+    "咖啡",
+    "天气",
+    "朋友",
+    "winter",
+    "copper",
+]
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), int(sys.argv[2]))

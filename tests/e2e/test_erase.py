@@ -78,8 +78,8 @@ def test_erasing_takes_jobs_that_speak_of_the_memory(tmp_path: Path) -> None:
     import anyio
 
     from memos.backends.sqlite import SqliteSettings, open_sqlite
-    from memos.types import Batch, Job, Memory, Place, Put, Scope
     from memos.testing.fakes import ManualClock
+    from memos.types import Batch, Job, Memory, Place, Put, Scope
 
     async def scenario() -> None:
         scope = Scope("a", "u", {"c": "write"})

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from memos.build import AsyncMOS
@@ -144,6 +144,12 @@ def _same_ranking(one: dict[int, float], two: dict[int, float]) -> None:
     wheres=st.lists(st.sampled_from(WHERES), min_size=2, max_size=3, unique_by=str),
     both=st.booleans(),
 )
+@example(
+    actions=[("say", "s0", [("Zoe", "tea")]), ("erase", 0, None), ("say", "s0", [("Zoe", "tea")])],
+    queries=["tea"],
+    wheres=[None, {"session": "s0"}],
+    both=False,
+)  # the place of an erased row must not be taken by a new one: the reader's image knows it
 def test_order_is_that_of_the_reference(
     trio: Trio,
     actions: list[tuple[str, Any, Any]],

@@ -535,7 +535,7 @@ def test_failure_of_the_driver_is_a_model_error(tmp_path: Path) -> None:
 
 
 def test_every_exception_of_the_driver_is_mapped() -> None:
-    from onnxruntime.capi import onnxruntime_pybind11_state as driver  # noqa: PLC0415
+    from onnxruntime.capi import onnxruntime_pybind11_state as driver
 
     names = {error.__name__ for error in driver_errors()}
     raised = {

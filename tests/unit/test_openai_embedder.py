@@ -30,7 +30,7 @@ from memos.models.openai_embedder import (
 )
 from memos.ports.backend import Role
 
-SECRET = "sk-very-secret"  # noqa: S105 - made up
+SECRET = "sk-very-secret"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
-Binding = None | int | float | str | bytes
+Binding: TypeAlias = None | int | float | str | bytes
 
 class Error(Exception): ...
 class AuthError(Error): ...

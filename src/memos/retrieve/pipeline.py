@@ -189,9 +189,7 @@ class Retrieve:
         want = min(len(order), int(min(most, query.limit) * _SPARE) + 4)
         while True:
             rows = await self._read(order.keys(want), query, scope)
-            packed = pack(
-                rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup
-            )
+            packed = pack(rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup)
             if len(packed) >= query.limit or want == len(order):
                 break
             want = min(len(order), want * 4)
@@ -230,9 +228,7 @@ class Retrieve:
         ]
 
 
-def _hit(
-    ranked: Ranked, memory: Memory, repeats: tuple[Memory, ...], prepared: _Prepared
-) -> Hit:
+def _hit(ranked: Ranked, memory: Memory, repeats: tuple[Memory, ...], prepared: _Prepared) -> Hit:
     held = count_terms(index_text(memory))
     matched = tuple(term for term in prepared.terms if term in held)
     why = Why(ranked.lanes, ranked.parts, ranked.features, matched)
