@@ -56,9 +56,9 @@ def main() -> int:
         problems.append(f"{share:.1%} of the lines are duplicated, at most {DUPLICATED:.0%}")
     total = sum(len(lines) for lines in code.values())
     print(
-        f"{len(trees)} files, {total} lines of code (budget {BUDGET}), {len(functions)} functions: median "
-        f"{lengths[len(lengths) // 2]}, p95 {p95}, max {lengths[-1]}; broad excepts {len(broad)}; "
-        f"duplicated {share:.1%}"
+        f"{len(trees)} files, {total} lines of code (budget {BUDGET}), {len(functions)} functions: "
+        f"median {lengths[len(lengths) // 2]}, p95 {p95}, max {lengths[-1]}; "
+        f"broad excepts {len(broad)}; duplicated {share:.1%}"
     )
     if total > BUDGET:
         print(f"warning: the source has passed {BUDGET} lines")
@@ -101,7 +101,10 @@ def crowded_classes(trees: dict[Path, ast.Module]) -> Iterator[str]:
                     and not n.name.startswith("_")
                 ]
                 if len(public) > PUBLIC_METHODS:
-                    yield f"{path}: class {node.name} has {len(public)} public methods, at most {PUBLIC_METHODS}"
+                    yield (
+                        f"{path}: class {node.name} has {len(public)} public methods, "
+                        f"at most {PUBLIC_METHODS}"
+                    )
 
 
 def environment_reads(trees: dict[Path, ast.Module]) -> Iterator[str]:

@@ -19,7 +19,8 @@ from memos.testing.fakes import HashEmbedder
 
 BAD_CONTENT = [
     "", "   \n", [], [{}], [{"role": "user"}], [{"role": "user", "content": ""}],
-    [{"role": "pirate", "content": "arr"}], [{"role": "user", "content": 5}], ["just a string"], [None],
+    [{"role": "pirate", "content": "arr"}], [{"role": "user", "content": 5}], ["just a string"],
+    [None],
     [{"role": "user", "content": [{"type": "hologram"}]}], [{"role": "user", "content": [3]}],
     "null \x00 byte", "lone \ud800 surrogate", [{"role": "user", "content": "x", "name": "\udfff"}],
     [{"role": "user", "content": "x", "message_id": ["a"]}], 5, None, b"bytes", {"text": "x"},
@@ -28,7 +29,8 @@ BAD_CONTENT = [
     [{"role": "user", "content": "x", "chat_time": 1e300}],
     [{"role": "user", "content": "x", "chat_time": []}],
     {"memory": ""}, {"memory": 5}, {"memory": "x", "metadata": []},
-    {"memory": "x", "metadata": {"status": "lost"}}, {"memory": "x", "metadata": {"memory_type": "Elephant"}},
+    {"memory": "x", "metadata": {"status": "lost"}},
+    {"memory": "x", "metadata": {"memory_type": "Elephant"}},
     {"memory": "x", "metadata": {"tags": "abc"}}, {"memory": "x", "id": 5},
     [{"role": "assistant", "tool_calls": "x"}], [{"role": "assistant", "tool_calls": [{"a": 1}]}],
     "x" * 10_000_000, [{"role": "user", "content": "好" * 10_000_000}],
@@ -36,7 +38,8 @@ BAD_CONTENT = [
 ]  # fmt: skip
 
 BAD_OPTIONS = [
-    {"user": ""}, {"user": 5}, {"user": "nobody"}, {"cube": "nowhere"}, {"session": ""}, {"session": 3},
+    {"user": ""}, {"user": 5}, {"user": "nobody"}, {"cube": "nowhere"}, {"session": ""},
+    {"session": 3},
     {"tags": "abc"}, {"tags": [1]}, {"info": []}, {"info": {"x": object()}}, {"confidence": "high"},
     {"confidence": -1}, {"tier": "cloud"}, {"kind": "elephant"}, {"valid_from": "soon"},
     {"expires_at": "2024-02-31"}, {"batch_id": ""}, {"colour": "red"}, {"session": "a\x00b"},
@@ -86,9 +89,11 @@ def test_malformed_queries_are_refused(mos: MOS, query: object) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"limit": 0}, {"limit": -1}, {"limit": True}, {"limit": "ten"}, {"limit": 10**9}, {"budget": 0},
+    [{"limit": 0}, {"limit": -1}, {"limit": True}, {"limit": "ten"}, {"limit": 10**9},
+     {"budget": 0},
      {"recipe": "slow"}, {"dedup": "maybe"}, {"as_of": "then"}, {"where": {"x": {"near": 1}}},
-     {"where": []}, {"where": "all"}, {"cubes": []}, {"cubes": "default"}, {"cubes": ["default"], "cube": "x"},
+     {"where": []}, {"where": "all"}, {"cubes": []}, {"cubes": "default"},
+     {"cubes": ["default"], "cube": "x"},
      {"where": {"created_at": {"gt": "someday"}}}, {"where": {"and": {}}}, {"where": {"": 1}},
      {"where": {"not": []}}, {"where": {"x": {}}}, {"user": "nobody"}],
     ids=repr,
@@ -175,7 +180,8 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path: Path) -> None:
             failed = 0
             for n in range(200):
                 try:
-                    kept += mos.add([{"role": "user", "content": f"turn {n} " + "x" * 3000}], session="s").ids
+                    text = f"turn {n} " + "x" * 3000
+                    kept += mos.add([{"role": "user", "content": text}], session="s").ids
                 except StoreError as error:
                     assert error.retryable, error.code
                     failed += 1

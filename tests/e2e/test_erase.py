@@ -44,8 +44,10 @@ def test_nothing_of_an_erased_memory_is_left(tmp_path: Path) -> None:
     notes.write_text(f"# Diary\n\nThe word is {SECRET} and {SECRET_ZH}.\n", encoding="utf-8")
     embedder = HashEmbedder()
     with MOS.open(Settings(home=home), embedder=embedder) as mos:
-        mos.add([{"role": "user", "content": f"filler {n}", "message_id": str(n)} for n in range(2500)],
-                session="s")  # fmt: skip
+        filler = [
+            {"role": "user", "content": f"filler {n}", "message_id": str(n)} for n in range(2500)
+        ]
+        mos.add(filler, session="s")
         (said,) = mos.add(
             [{"role": "user", "content": f"secret {SECRET}", "message_id": f"id-{SECRET}"}],
             session="s",
@@ -99,7 +101,7 @@ def test_erasing_takes_jobs_that_speak_of_the_memory(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_erase_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that keeps the log in use makes the erase fail; asking again, or opening, ends it."""
+    """A reader that keeps the log in use makes the erase fail; a later one ends it."""
     monkeypatch.setattr(connection, "BUSY_MS", 50)
     home = tmp_path / "home"
     with MOS.open(Settings(home=home), embedder=HashEmbedder()) as mos:
@@ -122,10 +124,10 @@ def test_opening_completes_an_erase_that_a_crash_interrupted(tmp_path: Path) -> 
         import os, sys
         from pathlib import Path
         from memos import MOS
-        from memos.backends.sqlite.records import Records
+        from memos.backends.sqlite.purge import Purge
         from memos.settings import Settings
         from memos.testing.fakes import HashEmbedder
-        Records.purge = lambda self: os._exit(9) if crash else None
+        Purge.complete = lambda self: os._exit(9) if crash else None
         crash = False
         note = Path(sys.argv[1]).with_name("note.txt")
         note.write_text("{SECRET} in a file")

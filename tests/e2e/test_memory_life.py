@@ -267,8 +267,10 @@ def test_memos_items_survive_a_round_trip(mos: MOS) -> None:
     from memos.ingest.items import to_item
 
     metadata = {
-        "user_id": "u7", "session_id": "s7", "status": "activated", "type": "fact", "key": "Allergy",
-        "confidence": 0.99, "source": "conversation", "tags": ["health", "食物"], "visibility": "private",
+        "user_id": "u7", "session_id": "s7", "status": "activated", "type": "fact",
+        "key": "Allergy",
+        "confidence": 0.99, "source": "conversation", "tags": ["health", "食物"],
+        "visibility": "private",
         "memory_type": "UserMemory", "info": {"topic": "food"}, "background": "said at dinner",
         "entities": ["Zoe"], "usage": [], "is_fast": True, "internal_info": {"chunk_index": 0},
         "sources": [{"type": "chat", "role": "user", "chat_time": "3 May 2024", "message_id": "m1",

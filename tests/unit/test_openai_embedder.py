@@ -49,7 +49,7 @@ class Server:
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    answer: Callable[[dict[str, Any]], Reply] = lambda body: embeddings(body)
+    answer: Callable[[dict[str, Any]], Reply] = lambda body: embeddings(body)  # noqa: PLW0108 - defined below
 
     def reply(self, path: str, key: str | None, body: dict[str, Any]) -> Reply:
         with self.lock:

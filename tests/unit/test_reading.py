@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -50,9 +51,11 @@ def test_messages_keep_what_they_carry() -> None:
     turns = read_messages(
         [
             {"role": "system", "content": "You are helpful."},
-            {"role": "user", "name": "Ann", "message_id": 7, "mood": "happy", "chat_time": "later", "content": [
+            {"role": "user", "name": "Ann", "message_id": 7, "mood": "happy",
+             "chat_time": "later", "content": [
                 {"type": "text", "text": "Look:"},
-                {"type": "image_url", "image_url": {"url": "https://x.org/cat.png", "image_id": "cat"}},
+                {"type": "image_url",
+                 "image_url": {"url": "https://x.org/cat.png", "image_id": "cat"}},
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
             ]},
             {"role": "assistant", "content": None, "tool_calls": [
@@ -74,7 +77,7 @@ def test_messages_keep_what_they_carry() -> None:
 def test_parts_cover_the_text_in_order_and_in_size(text: str, aim: int) -> None:
     spans = chunk.split(text, aim)
     assert "".join("".join(text[s:e].split()) for s, e in spans) == "".join(text.split())
-    assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(spans))
     for start, end in spans:
         assert tokens(text[start:end]) <= aim * 1.5
         assert text[start:end].strip() == text[start:end] or end - start == aim
@@ -98,8 +101,10 @@ def said(*texts: str, at: datetime | None = None) -> list[Memory]:
 @pytest.mark.parametrize(
     ("tail", "sent", "count"),
     [
-        ("", "ab", 0), ("ab", "abc", 2), ("xab", "abc", 2), ("ab", "ab", 2), ("ab", "b", 0), ("ab", "bc", 1),
-        ("abab", "abc", 2), ("aab", "aabc", 3), ("ab", "ba", 1), ("ab", "cab", 0), ("abc", "abd", 0),
+        ("", "ab", 0), ("ab", "abc", 2), ("xab", "abc", 2), ("ab", "ab", 2), ("ab", "b", 0),
+        ("ab", "bc", 1),
+        ("abab", "abc", 2), ("aab", "aabc", 3), ("ab", "ba", 1), ("ab", "cab", 0),
+        ("abc", "abd", 0),
     ],
 )  # fmt: skip
 def test_overlap(tail: str, sent: str, count: int) -> None:

@@ -17,16 +17,20 @@ DRIVER_ERRORS = [
 REVIEWED = {
     # What a fault outside this package can cause has a code of its own ...
     "FullError": "disk_full", "ReadOnlyError": "read_only", "PermissionsError": "read_only",
-    "AuthError": "read_only", "CantOpenError": "cannot_open", "BusyError": "busy", "LockedError": "busy",
-    "IOError": "io", "NoMemError": "no_memory", "InterruptError": "interrupted", "TooBigError": "too_big",
+    "AuthError": "read_only", "CantOpenError": "cannot_open", "BusyError": "busy",
+    "LockedError": "busy",
+    "IOError": "io", "NoMemError": "no_memory", "InterruptError": "interrupted",
+    "TooBigError": "too_big",
     "CorruptError": "corrupt", "NotADBError": "corrupt", "FormatError": "corrupt",
     "SchemaChangeError": "corrupt",
     # ... and what only a mistake in this package can cause is reported as it is.
     **dict.fromkeys(
         ["SQLError", "InternalError", "AbortError", "NotFoundError", "ProtocolError", "EmptyError",
          "ConstraintError", "MismatchError", "MisuseError", "NoLFSError", "RangeError",
-         "ThreadingViolationError", "IncompleteExecutionError", "BindingsError", "ConnectionClosedError",
-         "CursorClosedError", "ConnectionNotClosedError", "ForkingViolationError", "VFSNotImplementedError",
+         "ThreadingViolationError", "IncompleteExecutionError", "BindingsError",
+         "ConnectionClosedError",
+         "CursorClosedError", "ConnectionNotClosedError", "ForkingViolationError",
+         "VFSNotImplementedError",
          "VFSFileClosedError", "InvalidContextError", "ExtensionLoadingError", "ExecTraceAbort",
          "ExecutionCompleteError", "NoFTS5Error"], "sqlite"),
 }  # fmt: skip

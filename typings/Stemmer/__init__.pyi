@@ -1,4 +1,4 @@
-"""PyStemmer ships no types."""
+# PyStemmer ships no types.
 
 class Stemmer:
     def __init__(self, algorithm: str, cache_size: int = ...) -> None: ...

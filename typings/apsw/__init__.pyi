@@ -1,10 +1,10 @@
-"""The part of apsw that the embedded engine uses; apsw's own stubs leave rows unknown."""
+# The part of apsw that the embedded engine uses; apsw's own stubs leave rows unknown.
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-Binding: TypeAlias = None | int | float | str | bytes
+Binding: TypeAlias = int | float | str | bytes | None
 
 class Error(Exception): ...
 class AuthError(Error): ...

@@ -1,4 +1,4 @@
-"""The part of onnxruntime that MemOS uses; the distribution ships no types."""
+# The part of onnxruntime that MemOS uses; the distribution ships no types.
 
 from collections.abc import Mapping, Sequence
 

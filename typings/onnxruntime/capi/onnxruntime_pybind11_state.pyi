@@ -1,1 +1,1 @@
-"""The driver's own exceptions are attributes of this module."""
+# The driver's own exceptions are attributes of this module.

@@ -22,6 +22,7 @@ from memos.backends.sqlite.indexes import Indexes
 from memos.backends.sqlite.jobs import Jobs
 from memos.backends.sqlite.links import Links
 from memos.backends.sqlite.maintenance import Upkeep
+from memos.backends.sqlite.purge import Purge
 from memos.backends.sqlite.records import Records
 from memos.ports.backend import Backend, Opened, Role
 
@@ -54,9 +55,10 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
     images = Images(file, home / "images", settings.image_memory_mb * 1024 * 1024)
     blobs = Blobs(home / "blobs")
     indexes = Indexes(file, images)
-    records = Records(file, images, blobs)
+    purge = Purge(file, images, blobs)
+    records = Records(file, purge)
     try:
-        await work.run(records.purge)
+        await work.run(purge.complete)
         yield Opened(
             records=records,
             vectors=indexes,

@@ -13,9 +13,8 @@ import apsw
 from memos._offload import Offload, finished
 from memos.analysis import count_terms, index_text
 from memos.backends.sqlite import codec, write
-from memos.backends.sqlite.blobs import Blobs
 from memos.backends.sqlite.connection import READERS, File
-from memos.backends.sqlite.images import Images
+from memos.backends.sqlite.purge import Purge
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
 from memos.errors import InvalidInput
 from memos.filters import Filter, matches
@@ -48,10 +47,9 @@ _SMALL_READ: Final = 32
 class Records:
     """``RecordStore`` over one file."""
 
-    def __init__(self, file: File, images: Images, blobs: Blobs) -> None:
+    def __init__(self, file: File, purge: Purge) -> None:
         self._file = file
-        self._images = images
-        self._blobs = blobs
+        self._purge = purge
         self._offload = Offload(READERS // 2)
 
     async def apply(self, batch: Batch, scope: Scope) -> Receipt:
@@ -66,28 +64,8 @@ class Records:
             self._file.write(lambda db: write.Change(db, prepared, now).apply())
         )
         if batch.erases:
-            await self._offload.run(self.purge)
+            await self._offload.run(self._purge.complete)
         return receipt
-
-    def purge(self) -> None:
-        """Remove what was erased from everything beside the database's pages.
-
-        The work is written down with the erase, so that whoever opens the file, or erases next,
-        completes what a crash or a busy log interrupted.
-        """
-        with self._file.reading() as db:
-            due = cast(
-                "list[tuple[int, str, str | None]]",
-                db.execute("SELECT cube, account, digest FROM purges").fetchall(),
-            )
-        for cube, account, digest in due:
-            if digest is None:
-                self._images.forget(cube)
-            else:
-                self._blobs.remove(account, digest)
-        if due:
-            self._file.purge_log()
-            self._file.write(lambda db: _done(db, due)).result()
 
     async def get(self, ids: Sequence[str], scope: Scope) -> list[Memory]:
         """Return the latest versions in the order of ``ids``."""
@@ -384,11 +362,6 @@ class Records:
                 return work(db, *args)
 
         return await self._offload.run(run)
-
-
-def _done(db: apsw.Connection, purges: Sequence[tuple[int, str, str | None]]) -> None:
-    for purge in purges:
-        db.execute("DELETE FROM purges WHERE cube = ? AND account = ? AND digest IS ?", purge)
 
 
 def cube_numbers(db: apsw.Connection, account: str, cubes: Iterable[str]) -> dict[str, int]:

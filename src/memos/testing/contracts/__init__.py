@@ -28,10 +28,21 @@ from memos.testing.contracts.jobs import Jobs
 from memos.testing.contracts.links import Links
 from memos.testing.contracts.reads import Log, Reads, Scans
 from memos.testing.contracts.scopes import Scopes
-from memos.testing.contracts.writes import Atomicity, Puts
+from memos.testing.contracts.writes import Atomicity, Positions, Puts
 
 SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
-    Role.RECORDS: (Atomicity, Puts, Reads, Scans, Log, History, Erasure, Embedders, Scopes),
+    Role.RECORDS: (
+        Atomicity,
+        Puts,
+        Positions,
+        Reads,
+        Scans,
+        Log,
+        History,
+        Erasure,
+        Embedders,
+        Scopes,
+    ),
     Role.VECTORS: (Nearest,),
     Role.TEXT: (Match,),
     Role.LINKS: (Links,),
@@ -54,6 +65,7 @@ __all__ = [
     "Log",
     "Match",
     "Nearest",
+    "Positions",
     "Puts",
     "Reads",
     "Scans",

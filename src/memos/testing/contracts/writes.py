@@ -120,7 +120,7 @@ class Atomicity:
 
 @pytest.mark.anyio
 class Puts:
-    """What becomes of a put: versions, duplicate keys, expectations, positions."""
+    """What becomes of a put: versions, duplicate keys, expectations."""
 
     async def test_known_id_makes_a_new_version(self, opened: Opened) -> None:
         """'A put whose id exists makes a new version.'"""
@@ -200,43 +200,6 @@ class Puts:
                 await apply(opened, put("c"), expect=wrong)
             assert caught.value.code == ("exists" if 0 in wrong.values() else "version_moved")
 
-    async def test_positions_follow_the_session(self, opened: Opened) -> None:
-        """'Positions left open are given out in the order of the puts.'"""
-        await apply(opened, put("a", place=place("s")), put("b", place=place("s")))
-        await apply(opened, put("x", place=place("t")), put("c", place=place("s")), put("loose"))
-        found = await records(opened).get(["a", "b", "c", "x", "loose"], scope())
-        assert [memory.position for memory in found] == [0, 1, 2, 0, None]
-
-    async def test_positions_can_be_given(self, opened: Opened) -> None:
-        """A given position stands, and the next open one follows the last."""
-        await apply(opened, put("a", place=place("s"), position=10), put("b", place=place("s")))
-        await apply(opened, put("c", place=place("s"), position=4), put("d", place=place("s")))
-        found = await records(opened).get(["a", "b", "c", "d"], scope())
-        assert [memory.position for memory in found] == [10, 11, 4, 12]
-
-    async def test_new_version_keeps_its_position(self, opened: Opened) -> None:
-        """A change does not move a memory to the end of its session."""
-        await apply(opened, put("a", place=place("s")), put("b", place=place("s")))
-        await apply(opened, put("a", "two", place=place("s")))
-        tail = await records(opened).tail(place("s"), scope(), 5)
-        assert [(m.id, m.position) for m in tail.memories] == [("a", 0), ("b", 1)]
-
-    async def test_heads(self, opened: Opened) -> None:
-        """'Sessions that must not have grown meanwhile.'"""
-        await apply(opened, put("a", place=place("s")), heads=(Head(place("s"), None),))
-        await apply(opened, put("b", place=place("s")), heads=(Head(place("s"), 0),))
-        for position in (None, 0, 2):
-            with pytest.raises(Conflict) as caught:
-                await apply(opened, put("c"), heads=(Head(place("s"), position),))
-            assert caught.value.code == "head_moved"
-
-    async def test_retired_turns_still_count_for_the_head(self, opened: Opened) -> None:
-        """Retiring the last turn does not give its position away."""
-        await apply(opened, put("a", place=place("s")))
-        await apply(opened, put("b", place=place("s")), retires=(Retire("a"),))
-        (found,) = await records(opened).get(["b"], scope())
-        assert found.position == 1
-
     async def test_other_embedder(self, opened: Opened) -> None:
         """'Conflict: ... the embedder of the cube does not hold.'"""
         await apply(opened, plain("a"), embedder="another")
@@ -276,3 +239,45 @@ class Puts:
         assert (found.text, found.title, found.tags, found.speaker) == (text, text, (text,), text)
         assert (found.keys, found.place, found.info) == ((text,), place(text), given.memory.info)
         assert found.expires_at == FAR_OFF
+
+
+@pytest.mark.anyio
+class Positions:
+    """The order of memories in their sessions."""
+
+    async def test_positions_follow_the_session(self, opened: Opened) -> None:
+        """'Positions left open are given out in the order of the puts.'"""
+        await apply(opened, put("a", place=place("s")), put("b", place=place("s")))
+        await apply(opened, put("x", place=place("t")), put("c", place=place("s")), put("loose"))
+        found = await records(opened).get(["a", "b", "c", "x", "loose"], scope())
+        assert [memory.position for memory in found] == [0, 1, 2, 0, None]
+
+    async def test_positions_can_be_given(self, opened: Opened) -> None:
+        """A given position stands, and the next open one follows the last."""
+        await apply(opened, put("a", place=place("s"), position=10), put("b", place=place("s")))
+        await apply(opened, put("c", place=place("s"), position=4), put("d", place=place("s")))
+        found = await records(opened).get(["a", "b", "c", "d"], scope())
+        assert [memory.position for memory in found] == [10, 11, 4, 12]
+
+    async def test_new_version_keeps_its_position(self, opened: Opened) -> None:
+        """A change does not move a memory to the end of its session."""
+        await apply(opened, put("a", place=place("s")), put("b", place=place("s")))
+        await apply(opened, put("a", "two", place=place("s")))
+        tail = await records(opened).tail(place("s"), scope(), 5)
+        assert [(m.id, m.position) for m in tail.memories] == [("a", 0), ("b", 1)]
+
+    async def test_heads(self, opened: Opened) -> None:
+        """'Sessions that must not have grown meanwhile.'"""
+        await apply(opened, put("a", place=place("s")), heads=(Head(place("s"), None),))
+        await apply(opened, put("b", place=place("s")), heads=(Head(place("s"), 0),))
+        for position in (None, 0, 2):
+            with pytest.raises(Conflict) as caught:
+                await apply(opened, put("c"), heads=(Head(place("s"), position),))
+            assert caught.value.code == "head_moved"
+
+    async def test_retired_turns_still_count_for_the_head(self, opened: Opened) -> None:
+        """Retiring the last turn does not give its position away."""
+        await apply(opened, put("a", place=place("s")))
+        await apply(opened, put("b", place=place("s")), retires=(Retire("a"),))
+        (found,) = await records(opened).get(["b"], scope())
+        assert found.position == 1
