@@ -13,6 +13,7 @@ import uuid_utils
 
 from memos import settings as configuration
 from memos.errors import ConfigError, InvalidInput, MemosError
+from memos.forget import Forget
 from memos.ingest.pipeline import Ingest
 from memos.maintain import Maintain
 from memos.mos import Defaults, MemoryOperations, Parts
@@ -160,6 +161,7 @@ def _compose(settings: Settings, store: Opened, embedder: Embedder) -> Parts:
         blobs=_need(store.blobs, "store", Role.BLOBS),
         gate=gate,
         ingest=ingest,
+        forget=Forget(records),
         retrieve=Retrieve(records, _features(store), embedder, narrowed),
         users=Users(accounts, settings.account, _now),
         cubes=Cubes(accounts, gate, settings.user, _now),

@@ -14,8 +14,9 @@ import anyio
 
 from memos import options as opt
 from memos._offload import Offload
-from memos.errors import Conflict, InvalidInput, NotFound
-from memos.filters import Filter, parse, selects_everything
+from memos.errors import Conflict, InvalidInput
+from memos.filters import parse, selects_everything
+from memos.forget import Forget, Mode, missing
 from memos.ingest import reader
 from memos.ingest.pipeline import Ingest
 from memos.kinds import KINDS
@@ -35,19 +36,16 @@ from memos.retrieve.pipeline import Query, Retrieve, SearchResult
 from memos.retrieve.recipe import named
 from memos.types import (
     Access,
-    Batch,
     Memory,
     MemoryPage,
     Page,
     Place,
-    Retire,
     Scope,
     Tier,
 )
 from memos.users.access import Gate
 from memos.users.service import Cubes, Users
 
-_FORGET_PAGE = 500
 _INLINE_ITEMS = 64
 
 
@@ -69,7 +67,7 @@ class ForgetResult:
     """The memories that were retired or erased."""
 
     ids: tuple[str, ...]
-    mode: opt.Mode
+    mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +92,7 @@ class Parts:
     blobs: BlobStore
     gate: Gate
     ingest: Ingest
+    forget: Forget
     retrieve: Retrieve
     users: Users
     cubes: Cubes
@@ -235,7 +234,7 @@ class MemoryOperations:
         scope = await self._scope(who, "read")
         versions = await self._parts.records.history(opt.text(id, "id"), scope)
         if not versions:
-            raise await self._missing(id, scope)
+            raise await missing(self._parts.records, id, scope)
         return versions
 
     async def update(self, id: str, **changes: Unpack[UpdateOptions]) -> Memory:
@@ -282,7 +281,7 @@ class MemoryOperations:
             NotFound: One of the ids does not exist; nothing was forgotten.
         """
         opt.known(options, ForgetOptions)
-        mode = cast("opt.Mode", opt.one_of(options.get("mode", "retire"), opt.Mode, "mode"))
+        mode = cast("Mode", opt.one_of(options.get("mode", "retire"), Mode, "mode"))
         where = parse(options.get("where"))
         if (ids is None) == (options.get("where") is None):
             raise InvalidInput(
@@ -294,17 +293,9 @@ class MemoryOperations:
             )
         scope = await self._scope(options, "write")
         if ids is None:
-            return ForgetResult(tuple(await self._forget_where(where, scope, mode)), mode)
+            return ForgetResult(tuple(await self._parts.forget.selected(where, scope, mode)), mode)
         wanted = opt.names([ids] if isinstance(ids, str) else ids, "ids")
-        found = await self._parts.records.get(wanted, scope)
-        known = [(memory.place.cube, memory.id) for memory in found]
-        if mode == "erase":  # erasing again completes what was interrupted
-            stones = await self._parts.records.tombstones(wanted, scope)
-            known += [(stone.cube, stone.id) for stone in stones]
-        for id in wanted:
-            if all(id != other for _, other in known):
-                raise await self._missing(id, scope)
-        await self._forget(known, scope, mode)
+        await self._parts.forget.named(wanted, scope, mode)
         return ForgetResult(tuple(wanted), mode)
 
     async def reindex(
@@ -380,42 +371,13 @@ class MemoryOperations:
     async def _one(self, id: str, scope: Scope) -> Memory:
         found = await self._parts.records.get([id], scope)
         if not found:
-            raise await self._missing(id, scope)
+            raise await missing(self._parts.records, id, scope)
         if len(found) > 1:
             cubes = ", ".join(repr(memory.place.cube) for memory in found)
             raise Conflict(
                 f"several cubes have a memory {id!r} ({cubes}); name the cube", code="ambiguous"
             )
         return found[0]
-
-    async def _missing(self, id: str, scope: Scope) -> NotFound:
-        for stone in await self._parts.records.tombstones([id], scope):
-            when = stone.erased_at.isoformat(timespec="seconds")
-            return NotFound(f"memory {id!r} was erased at {when}", code="erased")
-        return NotFound(f"there is no memory {id!r}", code="unknown_memory")
-
-    async def _forget_where(self, where: Filter, scope: Scope, mode: opt.Mode) -> list[str]:
-        forgotten: list[str] = []
-        page = Page(_FORGET_PAGE)
-        while True:
-            # What is hidden is still there to be erased.
-            found = await self._parts.records.scan(scope, where, page, hidden=mode == "erase")
-            known = [(memory.place.cube, memory.id) for memory in found.items]
-            await self._forget(known, scope, mode)
-            forgotten += [id for _, id in known]
-            if found.next is None:
-                return forgotten
-            page = Page(_FORGET_PAGE, found.next)
-
-    async def _forget(self, known: Sequence[tuple[str, str]], scope: Scope, mode: opt.Mode) -> None:
-        for cube in dict.fromkeys(cube for cube, _ in known):
-            ids = tuple(id for other, id in known if other == cube)
-            batch = Batch(None, scope.account, cube)
-            if mode == "erase":
-                batch = replace(batch, erases=ids)
-            else:
-                batch = replace(batch, retires=tuple(map(Retire, ids)))
-            await self._parts.records.apply(batch, scope)
 
 
 def _is_large(content: object) -> bool:

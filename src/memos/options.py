@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Final, Literal, TypeAlias, TypedDict, TypeVar, cast, get_args
+from typing import Final, TypeAlias, TypedDict, TypeVar, cast, get_args
 
 import msgspec
 
 from memos.errors import InvalidInput
+from memos.forget import Mode
 from memos.ingest.messages import check_text, read_time
 from memos.retrieve.pack import Dedup
 from memos.types import Json, JsonObject, Tier
 
-Mode: TypeAlias = Literal["retire", "erase"]
 Moment: TypeAlias = datetime | str | int | float
 T = TypeVar("T")
 MAX_LIMIT: Final = 10_000
