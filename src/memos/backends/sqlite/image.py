@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memos.backends.sqlite.codec import decode_terms
+from memos.backends.sqlite.matrix import Matrix
 from memos.backends.sqlite.postings import PostingArrays, Postings
 from memos.ports.stores import Feature
-from memos.relevance import NEIGHBOUR_WEIGHT, SPANS, length_norm
+from memos.relevance import NEIGHBOUR_WEIGHT, NOMINATING, SPANS, length_norm
 
 NEVER: Final = np.iinfo(np.int64).max
+REACH: Final = SPANS[NOMINATING]
 _LOOSE: Final = 1 << 30
 """Documents outside any session get a chain of their own above this number."""
 
@@ -64,45 +66,6 @@ class Columns:
         )
 
 
-class Matrix:
-    """Vectors in two parts: a base that may lie in a mapped file, and a tail that grows."""
-
-    def __init__(self, base: NDArray[np.float32]) -> None:
-        self.base = base
-        self._tail: NDArray[np.float32] = np.empty((0, base.shape[1]), np.float32)
-        self._used = 0
-
-    def __len__(self) -> int:
-        return len(self.base) + self._used
-
-    @property
-    def parts(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Base and tail, in document order."""
-        return self.base, self._tail[: self._used]
-
-    def extend(self, vectors: NDArray[np.float32]) -> None:
-        """Append rows."""
-        if not len(self):
-            self.base = vectors
-            return
-        need = self._used + len(vectors)
-        if need > len(self._tail):
-            grown = np.empty((max(need, 2 * len(self._tail), 64), self.base.shape[1]), np.float32)
-            grown[: self._used] = self._tail[: self._used]
-            self._tail = grown
-        self._tail[self._used : need] = vectors
-        self._used = need
-
-    def dot(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the inner product of every row with ``query``.
-
-        ``vecdot`` is as fast as BLAS here, where memory is the limit, and starts no threads that
-        would fight with other searches for the cores.
-        """
-        base, tail = (np.vecdot(part, query) for part in self.parts)
-        return np.concatenate((base, tail)) if len(tail) else base
-
-
 class Layout:
     """The live documents in session order (*slots*), and the windows around each."""
 
@@ -136,6 +99,7 @@ class Layout:
         lengths = columns.lengths[self.order]
         self.mean_length = float(lengths.mean()) if size else 0.0
         self.norms = self._norms(lengths)
+        self.spaced = Spaced.of(self, total, starts, number)
 
     def _norms(self, lengths: NDArray[np.float32]) -> Mapping[Feature, NDArray[np.float32]]:
         sums = np.concatenate(([0], np.cumsum(lengths, dtype=np.float64)))
@@ -144,6 +108,54 @@ class Layout:
             window = (sums[high] - sums[low]).astype(np.float32)
             norms[feature] = length_norm(window, self.mean_length, SPANS[feature])
         return norms
+
+
+@dataclass(frozen=True, slots=True)
+class Spaced:
+    """The slots laid out with gaps, so that no wide window reaches into another session.
+
+    Window sums over all slots are then differences of one running sum and a shifted copy of it,
+    contiguous passes that cost a fraction of two look-ups per slot. Sessions come first, each
+    between gaps of ``REACH``; turns that are alone in their session have no neighbours to add and
+    follow without gaps.
+
+    Attributes:
+        size: Length of the layout.
+        loose: Where the lone turns begin.
+        places: Slot -> its place in the layout.
+        of_docs: Document -> its place, -1 for a dead one.
+        norms: BM25's length norms of turns and of wide windows, by place; 1 in the gaps.
+    """
+
+    size: int
+    loose: int
+    places: NDArray[np.int32]
+    of_docs: NDArray[np.int32]
+    norms: Mapping[Feature, NDArray[np.float32]]
+
+    @classmethod
+    def of(
+        cls, layout: Layout, documents: int, starts: NDArray[np.intp], number: NDArray[np.intp]
+    ) -> Self:
+        """Space out the chains of slots that begin at ``starts``; ``number`` is each slot's."""
+        slots = len(layout.order)
+        shared = np.diff(np.append(starts, slots)) > 1
+        inside = shared[number]
+        gaps = REACH * np.cumsum(shared)
+        loose = int(inside.sum()) + REACH * (int(shared.sum()) + 1)
+        places = np.where(
+            inside,
+            np.cumsum(inside) - 1 + gaps[number],
+            loose + np.cumsum(~inside) - 1,
+        ).astype(np.int32)
+        size = loose + int((~inside).sum())
+        of_docs = np.full(documents, -1, np.int32)
+        of_docs[layout.order] = places
+        norms: dict[Feature, NDArray[np.float32]] = {}
+        for feature in (Feature.BM25, NOMINATING):
+            norms[feature] = np.ones(size, np.float32)
+            norms[feature][places] = layout.norms[feature]
+        return cls(size, loose, places, of_docs, norms)
 
 
 class CubeImage:
@@ -182,8 +194,7 @@ class CubeImage:
     @property
     def nbytes(self) -> int:
         """Bytes of memory, about."""
-        base, tail = self.matrix.parts
-        return base.nbytes + tail.nbytes + self.postings.base.docs.nbytes * 2 + 200 * len(self.ids)
+        return self.matrix.nbytes + self.postings.base.docs.nbytes * 2 + 200 * len(self.ids)
 
     @property
     def growth(self) -> int:
@@ -209,10 +220,7 @@ class CubeImage:
 
     def _drop(self, docs: Sequence[int]) -> None:
         self.columns.live[docs] = False
-        for part, start in zip(self.matrix.parts, (0, len(self.matrix.base)), strict=True):
-            here = [doc - start for doc in docs if start <= doc < start + len(part)]
-            if here and part.flags.writeable:
-                part[here] = 0.0
+        self.matrix.clear(docs)
 
     def _mark(self, rows: Sequence[Row]) -> None:
         if not rows:
@@ -243,18 +251,13 @@ class CubeImage:
         docs = renumber[docs]
         alive = docs >= 0
         postings = PostingArrays.build(terms[alive], docs[alive], frequencies[alive])
-        vectors = np.empty((len(kept), self.matrix.base.shape[1]), np.float32)
-        base, tail = self.matrix.parts
-        split = int(np.searchsorted(kept, len(base)))
-        np.take(base, kept[:split], axis=0, out=vectors[:split])
-        np.take(tail, kept[split:] - len(base), axis=0, out=vectors[split:])
         ids = [self.ids[doc] for doc in kept.tolist()]
         return CubeImage(
             self.columns.take(kept),
             ids,
             self.speakers,
             Postings(postings),
-            Matrix(vectors),
+            self.matrix.compacted(kept),
             self.cursor,
         )
 

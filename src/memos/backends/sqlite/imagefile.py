@@ -19,10 +19,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from memos.backends.sqlite.image import Columns, CubeImage, Matrix
+from memos.backends.sqlite.image import Columns, CubeImage
+from memos.backends.sqlite.matrix import Matrix, Rounded
 from memos.backends.sqlite.postings import PostingArrays, Postings
 
-MAGIC: Final = b"MemOSimage2\n"
+MAGIC: Final = b"MemOSimage3\n"
 _ALIGN: Final = 64
 _POSTINGS: Final = ("terms", "offsets", "docs", "frequencies")
 
@@ -117,6 +118,9 @@ def _arrays(image: CubeImage) -> Iterator[tuple[str, NDArray[np.generic]]]:
     for name in _POSTINGS:
         yield name, np.ascontiguousarray(getattr(image.postings.base, name))
     yield "vectors", np.ascontiguousarray(image.matrix.base)
+    if image.matrix.rounded is not None:
+        yield "codes", image.matrix.rounded.codes
+        yield "scales", image.matrix.rounded.scales
 
 
 def _raw(array: NDArray[np.generic]) -> memoryview:
@@ -140,6 +144,8 @@ def _image(header: _Header, arrays: dict[str, NDArray[np.generic]]) -> CubeImage
     columns = Columns(*(arrays[name].copy() for name in Columns.__slots__))  # pyright: ignore[reportArgumentType]
     postings = PostingArrays(*(arrays[name] for name in _POSTINGS))  # pyright: ignore[reportArgumentType]
     vectors: NDArray[np.float32] = arrays["vectors"]  # pyright: ignore[reportAssignmentType]
+    rounded = Rounded(arrays["codes"], arrays["scales"]) if "codes" in arrays else None  # pyright: ignore[reportArgumentType]
+    matrix = Matrix(vectors, rounded)
     return CubeImage(
-        columns, header.ids, header.speakers, Postings(postings), Matrix(vectors), header.cursor
+        columns, header.ids, header.speakers, Postings(postings), matrix, header.cursor
     )

@@ -1,38 +1,25 @@
-"""The scorer's features over a whole cube image at once (the reference is ``retrieve.features``).
-
-Words nominate by the BM25 of a turn and of its wide window, over all slots; the windows' other
-features are worked out for the nominated slots alone.
-"""
+"""The scorer's features over a whole cube image; the reference is ``retrieve.features``."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memos.analysis import words
-from memos.backends.sqlite.codec import term_hash
+from memos.backends.sqlite import lexical
 from memos.backends.sqlite.image import CubeImage, Layout
 from memos.ports.stores import Feature, Features, Question
-from memos.relevance import NEIGHBOUR_WEIGHT, NOMINATING, SPANS, idf, saturation
+from memos.relevance import NEIGHBOUR_WEIGHT
 
 Column = NDArray[np.float32]
 Slots = NDArray[np.int64]
-_DENSE: Final = 0.25
-"""Share of touched slots above which reading all slots in a row is faster than picking them."""
-
-
-class _Term(NamedTuple):
-    """A query term in a cube: its weight, and where it occurs how often.
-
-    ``sums[i]`` is how often it occurs in the slots before ``i``.
-    """
-
-    weight: float
-    slots: NDArray[np.int32]
-    frequencies: Column
-    sums: NDArray[np.int32]
+_MARGIN: Final = 1.25
+"""How many more candidates a scan of rounded vectors proposes than a lane keeps."""
+_SAMPLE: Final = 1024
+_SPARSE: Final = 4
+"""How thin a sample of the scores must be to be worth its while."""
 
 
 def features(
@@ -45,20 +32,21 @@ def features(
     layout = image.layout
     allowed = None if mask is None else mask[layout.order]
     ranked: dict[str, Slots] = {}
-    terms = _terms(image, layout, question)
+    terms = lexical.query_terms(image, layout, question)
     if terms:
-        ranked["text"] = _best(_nomination(layout, terms), allowed, question.limit, positive=True)
+        nominating = lexical.nomination(layout, terms)
+        ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
     cosines: dict[Feature, Column] = {}
     if question.vector is not None and image.columns.embedded.any():
-        own, near = _cosines(image, layout, question.vector)
-        cosines = {Feature.COSINE: own, Feature.COSINE_NEAR: near}
-        ranked["vector"] = _best(own, _embedded(image, layout, allowed), question.limit)
-        ranked["window"] = _best(near, allowed, question.limit)
-    chosen = np.unique(np.concatenate([*ranked.values(), np.empty(0, np.int64)])).astype(np.int64)
+        near_text = ranked.get("text", np.empty(0, np.int64))
+        meant = _Meaning(image, layout, question.vector, allowed)
+        found, cosines = meant.ranked(near_text, question.limit)
+        ranked |= found
+    chosen = np.flatnonzero(_marked(len(layout.order), *ranked.values()))
     docs = layout.order[chosen]
     columns = {feature: column[chosen] for feature, column in cosines.items()}
     if terms:
-        columns |= {feature: _bm25(layout, terms, feature, chosen) for feature in SPANS}
+        columns |= lexical.bm25(layout, terms, chosen)
     columns[Feature.SPEAKER] = _speaker(image, docs, question.speakers)
     return Features(
         cube=cube,
@@ -68,97 +56,112 @@ def features(
     )
 
 
+class _Meaning:
+    """The vector lanes: a turn's own cosine, and the mean with its neighbours'."""
+
+    def __init__(
+        self,
+        image: CubeImage,
+        layout: Layout,
+        vector: Column,
+        allowed: NDArray[np.bool_] | None,
+    ) -> None:
+        self._image = image
+        self._layout = layout
+        self._vector = vector
+        self._allowed = allowed
+        self._embedded = _embedded(image, layout, allowed)
+
+    def ranked(self, also: Slots, limit: int) -> tuple[dict[str, Slots], dict[Feature, Column]]:
+        """Return the lanes' best slots, and both cosines, exact for these and for ``also``."""
+        rough = self._image.matrix.scan(self._vector)
+        if rough is None:
+            own = self._image.matrix.dot(self._vector)[self._layout.order]
+            return self._lanes(own, limit)
+        own = rough[self._layout.order]
+        proposed, _ = self._lanes(own, int(limit * _MARGIN) + 32)
+        inside = _marked(len(own), also, *proposed.values())
+        read = inside.copy()  # their neighbours' cosines too are a part of theirs
+        read[1:] |= inside[:-1]
+        read[:-1] |= inside[1:]
+        slots = np.flatnonzero(read)
+        own[slots] = self._image.matrix.exact(self._layout.order[slots], self._vector)
+        return self._lanes(own, limit, inside)
+
+    def _lanes(
+        self, own: Column, limit: int, inside: NDArray[np.bool_] | None = None
+    ) -> tuple[dict[str, Slots], dict[Feature, Column]]:
+        near = self._with_neighbours(own)
+        lanes = {
+            "vector": _best(own, _both(self._embedded, inside), limit),
+            "window": _best(near, _both(self._allowed, inside), limit),
+        }
+        return lanes, {Feature.COSINE: own, Feature.COSINE_NEAR: near}
+
+    def _with_neighbours(self, own: Column) -> Column:
+        layout = self._layout
+        near = own.copy()
+        near[1:] += NEIGHBOUR_WEIGHT * own[:-1] * layout.has_previous[1:]
+        near[:-1] += NEIGHBOUR_WEIGHT * own[1:] * layout.has_next[:-1]
+        near /= layout.near_divisor
+        return near
+
+
+def _both(
+    one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
 def _embedded(
     image: CubeImage, layout: Layout, allowed: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_] | None:
     """Return which of the allowed slots have a vector; None means all."""
     if image.columns.embedded.all():
         return allowed
-    embedded = image.columns.embedded[layout.order]
-    return embedded if allowed is None else embedded & allowed
-
-
-def _cosines(image: CubeImage, layout: Layout, vector: Column) -> tuple[Column, Column]:
-    own = image.matrix.dot(vector)[layout.order]
-    near = own.copy()
-    near[1:] += NEIGHBOUR_WEIGHT * own[:-1] * layout.has_previous[1:]
-    near[:-1] += NEIGHBOUR_WEIGHT * own[1:] * layout.has_next[:-1]
-    near /= layout.near_divisor
-    return own, near
-
-
-def _terms(image: CubeImage, layout: Layout, question: Question) -> list[_Term]:
-    size = len(layout.order)
-    found: list[_Term] = []
-    for term, weight in question.terms.items():
-        docs, frequencies = image.postings.of(term_hash(term))
-        slots = layout.rank[docs]
-        if size != len(layout.rank):
-            alive = slots >= 0
-            slots, frequencies = slots[alive], frequencies[alive]
-        if len(slots):
-            sums = np.zeros(size + 1, np.int32)
-            sums[slots + 1] = frequencies
-            np.cumsum(sums, out=sums)
-            rarity = idf(size, len(slots))
-            found.append(_Term(weight * rarity, slots, frequencies.astype(np.float32), sums))
-    return found
-
-
-def _nomination(layout: Layout, terms: list[_Term]) -> Column:
-    """Return, for every slot, the BM25 of the turn plus that of its wide window."""
-    scores = np.zeros(len(layout.order), np.float32)
-    low, high = layout.windows[NOMINATING]
-    norms, span = layout.norms[NOMINATING], SPANS[NOMINATING]
-    reach = np.arange(-span, span + 1, dtype=np.int32)
-    for weight, slots, frequencies, sums in terms:
-        if len(slots) * len(reach) > _DENSE * len(scores):
-            scores += weight * saturation(_between(sums, low, high), norms)
-        else:
-            # A slot that two windows touch comes twice and gets the same value both times.
-            near = np.clip(slots[:, None] + reach, 0, len(scores) - 1).ravel()
-            scores[near] += weight * saturation(_between(sums, low[near], high[near]), norms[near])
-        scores[slots] += weight * saturation(frequencies, layout.norms[Feature.BM25][slots])
-    return scores
-
-
-def _bm25(layout: Layout, terms: list[_Term], feature: Feature, chosen: Slots) -> Column:
-    """Return one window's BM25 for the chosen slots."""
-    if feature in layout.windows:
-        low, high = (edge[chosen] for edge in layout.windows[feature])
-    else:
-        low, high = chosen, chosen + 1
-    norms = layout.norms[feature][chosen]
-    column = np.zeros(len(chosen), np.float32)
-    for term in terms:
-        column += term.weight * saturation(_between(term.sums, low, high), norms)
-    return column
-
-
-def _between(
-    sums: NDArray[np.int32], low: NDArray[np.signedinteger], high: NDArray[np.signedinteger]
-) -> Column:
-    window = sums.take(high, mode="clip")  # "clip" spares numpy a pass that checks the bounds
-    window -= sums.take(low, mode="clip")
-    return window.astype(np.float32)
+    return _both(image.columns.embedded[layout.order], allowed)
 
 
 def _best(
-    scores: Column, allowed: NDArray[np.bool_] | None, limit: int, *, positive: bool = False
+    scores: Column, allowed: NDArray[np.bool_] | None, limit: int, *, above: float = -np.inf
 ) -> Slots:
-    """Return the slots of the best scores, best first; ties in session order."""
-    candidates: Slots | None = None
-    if allowed is not None or positive:
-        wanted = scores > 0 if positive else np.ones(len(scores), bool)
-        candidates = np.flatnonzero(wanted if allowed is None else wanted & allowed)
-        scores = scores[candidates]
-    if len(scores) > limit:
-        top = np.argpartition(scores, len(scores) - limit)[len(scores) - limit :]
-        top.sort()
-    else:
-        top = np.arange(len(scores))
-    top = top[np.argsort(-scores[top], kind="stable")]
-    return top if candidates is None else candidates[top]
+    """Return the slots of the best scores over ``above``, best first; ties in session order."""
+    slots = None if allowed is None else np.flatnonzero(allowed)
+    values = scores if slots is None else scores[slots]
+    top = _promising(values, limit)
+    if len(top) > limit:
+        first = np.argpartition(values[top], len(top) - limit)[len(top) - limit :]
+        first.sort()
+        top = top[first]
+    values = values[top]
+    order = np.argsort(-values, kind="stable")
+    top = top[order[values[order] > above]]
+    return top if slots is None else slots[top]
+
+
+def _promising(scores: Column, limit: int) -> Slots:
+    """Return the positions of few scores that hold the best ``limit``; of all, where that is hard.
+
+    A sample tells about how high the best are; a look at all says which reach that.
+    """
+    step = len(scores) // _SAMPLE
+    if step >= _SPARSE:
+        sample = scores[::step]
+        kept = min(len(sample), 2 * limit // step + 8)
+        reached = np.flatnonzero(scores >= np.partition(sample, -kept)[-kept])
+        if len(reached) >= limit:
+            return reached
+    return np.arange(len(scores))
+
+
+def _marked(size: int, *slots: Slots) -> NDArray[np.bool_]:
+    """Return which of ``size`` slots are among the given ones."""
+    marked = np.zeros(size, np.bool_)
+    for some in slots:
+        marked[some] = True
+    return marked
 
 
 def _ranks(chosen: Slots, slots: Slots) -> NDArray[np.int32]:

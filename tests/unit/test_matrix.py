@@ -1,0 +1,96 @@
+"""The vectors of a cube image: exact and rounded products, growth, erasure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from memos.backends.sqlite import matrix, scoring
+from memos.backends.sqlite.codec import encode_vector
+from memos.backends.sqlite.image import CubeImage, Row
+from memos.backends.sqlite.matrix import Matrix, Rounded
+from memos.filters import EVERYTHING
+from memos.ports.stores import Feature, Question
+
+DIMENSIONS = 48
+
+
+def _vectors(count: int, seed: int = 7) -> np.ndarray:
+    """Unit vectors that crowd together, as those of real embedders do."""
+    random = np.random.default_rng(seed)
+    found = random.normal(size=(count, DIMENSIONS)) + 2.0
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_rounded_products_are_near_the_exact_ones() -> None:
+    vectors, query = _vectors(500), _vectors(1, seed=8)[0]
+    rough = Rounded.of(vectors).dot(query)
+    assert rough == pytest.approx(vectors @ query, abs=0.005)
+    assert np.abs(rough - vectors @ query).max() > 0  # it is the rounded ones that were read
+    assert Rounded.of(np.zeros((2, 4), np.float32)).dot(np.zeros(4, np.float32)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("rounded_from", [1, 10**6])
+def test_base_and_tail_answer_as_one(monkeypatch: pytest.MonkeyPatch, rounded_from: int) -> None:
+    monkeypatch.setattr(matrix, "ROUNDED_FROM", rounded_from)
+    vectors, query = _vectors(300), _vectors(1, seed=8)[0]
+    held = Matrix(vectors[:100])
+    held.extend(vectors[100:130])
+    held.extend(vectors[130:])
+    assert len(held) == 300
+    assert held.dot(query) == pytest.approx(vectors @ query, abs=1e-6)
+    some = np.array([3, 99, 100, 250])
+    assert held.exact(some, query) == pytest.approx((vectors @ query)[some], abs=1e-6)
+    rough = held.scan(query)
+    assert (rough is None) == (rounded_from > 300)
+    if rough is not None:
+        assert rough == pytest.approx(vectors @ query, abs=0.005)
+    kept = np.array([0, 5, 120, 299])
+    assert held.compacted(kept).dot(query) == pytest.approx((vectors @ query)[kept], abs=1e-6)
+
+
+def test_cleared_vectors_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "ROUNDED_FROM", 1)
+    held = Matrix(_vectors(20))
+    held.extend(_vectors(20, seed=9))
+    held.clear([2, 30])
+    for score in (held.dot(_vectors(1)[0]), held.scan(_vectors(1)[0])):
+        assert score is not None
+        assert score[[2, 30]].tolist() == [0, 0]
+        assert np.count_nonzero(score) == 38
+
+
+def _image(count: int) -> CubeImage:
+    image = CubeImage.empty(DIMENSIONS)
+    vectors = _vectors(count)
+    rows = [
+        Row(n, f"m{n}", n // 50, n % 50, 1, None, n, None, b"", encode_vector(vectors[n]))
+        for n in range(count)
+    ]
+    image.update(rows, [], count)
+    return image
+
+
+def test_a_rounded_scan_finds_what_an_exact_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, int] = {"vector": 0, "window": 0}
+    exact, mask = _image(6000), np.arange(6000) % 3 != 0
+    monkeypatch.setattr(matrix, "ROUNDED_FROM", 1)
+    rounded = _image(6000)
+    now = datetime.now(UTC)
+    for query in _vectors(20, seed=11):
+        question = Question(query, "e", {}, frozenset(), EVERYTHING, now, None, 50)
+        one = scoring.features(exact, question, mask, "c")
+        two = scoring.features(rounded, question, mask, "c")
+        own = dict(zip(one.ids, one.columns[Feature.COSINE_NEAR], strict=True))
+        for id, near in zip(two.ids, two.columns[Feature.COSINE_NEAR], strict=True):
+            assert own.get(id, near) == pytest.approx(near, abs=1e-6)
+        for lane in found:
+            best = [
+                {id for id, rank in zip(part.ids, part.lanes[lane], strict=True) if rank >= 0}
+                for part in (one, two)
+            ]
+            assert len(best[1]) == 50
+            found[lane] += len(best[0] & best[1])
+    assert min(found.values()) >= 0.99 * 20 * 50
