@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import TypeVar, TypeVarTuple
 
 import anyio.to_thread
@@ -25,8 +23,3 @@ class Offload:
     async def run(self, work: Callable[[*Args], T], *args: *Args) -> T:
         """Return ``work(*args)``, run outside the event loop."""
         return await anyio.to_thread.run_sync(work, *args, limiter=self._limiter)
-
-
-async def finished(future: Future[T]) -> T:
-    """Wait for the result of work that another thread owns."""
-    return await asyncio.wrap_future(future)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from operator import attrgetter
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,18 @@ class Memory:
     version: int = 1
     info: JsonObject = field(default_factory=dict[str, Json])
     data: JsonObject = field(default_factory=dict[str, Json])
+
+
+_fields: Final = attrgetter(*(field.name for field in fields(Memory)))
+
+
+def revised(memory: Memory, **changes: object) -> Memory:
+    """Return ``memory`` with other values: ``dataclasses.replace`` in a fraction of its time.
+
+    Every memory passes here twice on its way into a store.
+    """
+    values = dict(zip(Memory.__slots__, _fields(memory), strict=True))
+    return Memory(**{**values, **changes})  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, slots=True)

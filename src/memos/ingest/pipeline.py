@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from weakref import WeakValueDictionary
@@ -16,7 +16,7 @@ from memos.errors import Conflict, InvalidInput
 from memos.ingest.overlap import repeated
 from memos.ports.models import Embedder
 from memos.ports.stores import RecordStore
-from memos.types import Batch, Head, Memory, Place, Put, Receipt, Scope, Vector
+from memos.types import Batch, Head, Memory, Place, Put, Receipt, Scope, Vector, revised
 
 _ATTEMPTS: Final = 25
 """How often a session that keeps growing meanwhile is read again."""
@@ -141,7 +141,7 @@ class Ingest:
         return Added(tuple(id for id, _ in outcome), tuple(stored for _, stored in outcome))
 
     def _stamped(self, draft: Memory, now: datetime) -> Memory:
-        return replace(
+        return revised(
             draft,
             id=draft.id or self.new_id(),
             created_at=draft.created_at or now,

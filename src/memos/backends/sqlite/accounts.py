@@ -9,7 +9,6 @@ from typing import Final, cast
 import apsw
 import msgspec
 
-from memos._offload import finished
 from memos.backends.sqlite import codec
 from memos.backends.sqlite.connection import File
 from memos.ports import refusals
@@ -53,7 +52,7 @@ class Accounts:
                 "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (*key, expect + 1, body)
             )
 
-        await finished(self._file.write(work))
+        await self._file.commit(work)
 
     async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
         """Return the entries whose id starts with ``prefix``."""

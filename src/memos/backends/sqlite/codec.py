@@ -67,7 +67,10 @@ def term_hash(term: str) -> int:
 def encode_terms(terms: Mapping[str, int]) -> bytes:
     """Return hashes (8 bytes each), then frequencies (2 bytes each), little endian."""
     hashes = array("Q", map(term_hash, terms))
-    frequencies = array("H", [min(count, 65535) for count in terms.values()])
+    try:
+        frequencies = array("H", terms.values())
+    except OverflowError:
+        frequencies = array("H", [min(count, 65535) for count in terms.values()])
     return hashes.tobytes() + frequencies.tobytes()
 
 

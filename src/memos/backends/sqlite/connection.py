@@ -6,13 +6,13 @@ import errno
 import queue
 import threading
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import apsw
 
+from memos.backends.sqlite.inbox import Inbox, Task, settle
 from memos.backends.sqlite.lock import ProcessLock
 from memos.backends.sqlite.schema import check_library, migrate
 from memos.errors import DataError, MemosError, StoreError
@@ -106,8 +106,7 @@ class File:
         self._quick: apsw.Connection | None = None
         self._readers = 0
         self._pool = threading.Lock()
-        self._work: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self._held: list[_Task] = []
+        self._inbox = Inbox()
         self._log_pages = 0
         self._thread = threading.Thread(target=self._serve, name="memos-writer", daemon=True)
         self._thread.start()
@@ -118,26 +117,28 @@ class File:
         with mapped(self.path):
             db = self._lend()
             try:
-                with _snapshot(db):
+                with snapshot(db):
                     yield db
             finally:
                 self._idle.put(db)
 
     @contextmanager
     def glancing(self) -> Generator[apsw.Connection]:
-        """Lend the one connection for reads that are shorter than a change of threads."""
+        """Lend the one connection for a single read that is shorter than a change of threads.
+
+        There is no transaction around it: statements see the file as it is at their time.
+        """
         with mapped(self.path), self._glance:
             if self._quick is None:
                 self._quick = _connect(self.path)
-            with _snapshot(self._quick):
-                yield self._quick
+            yield self._quick
 
-    def write(self, work: Callable[[apsw.Connection], T]) -> Future[T]:
-        """Run ``work`` in a transaction; the future is done once the commit is on the disk.
+    async def commit(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Return the result of ``work``, run in a transaction, once that is on the disk.
 
         Work that waits at the same moment shares one commit; an error undoes its own part only.
         """
-        return self._submit(work, transaction=True)
+        return await self._inbox.submit(work)
 
     def purge_log(self) -> None:
         """Move the whole write-ahead log into the file and empty it, as an erase requires.
@@ -150,15 +151,15 @@ class File:
             with self.lock:
                 db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-        self.maintain(truncate).result()
+        self._inbox.put(truncate, transaction=False)
 
-    def maintain(self, work: Callable[[apsw.Connection], T]) -> Future[T]:
-        """Run ``work`` on the writer's connection outside any transaction."""
-        return self._submit(work, transaction=False)
+    def write(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Return the result of ``work``, run in a transaction; for threads without a loop."""
+        return self._inbox.put(work, transaction=True)
 
     def close(self) -> None:
         """Finish queued work, fold the log into the file, close every connection."""
-        self._work.put(_STOP)
+        self._inbox.close()
         self._thread.join()
         while not self._idle.empty():
             self._idle.get_nowait().close()
@@ -168,11 +169,6 @@ class File:
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._writer.close()
         self.lock.close()
-
-    def _submit(self, work: Callable[[apsw.Connection], T], *, transaction: bool) -> Future[T]:
-        task = _Task(work, transaction=transaction)
-        self._work.put(task)
-        return cast("Future[T]", task.future)
 
     def _lend(self) -> apsw.Connection:
         try:
@@ -185,41 +181,36 @@ class File:
         return self._idle.get()
 
     def _serve(self) -> None:
-        while (group := self._gather()) != [_STOP]:
+        while group := self._inbox.take(LARGEST_GROUP):
+            wanted = [task for task in group if task.wanted()]
             if group[0].transaction:
-                self._commit([task for task in group if task.begin()])
-            elif group[0].begin():
-                group[0].attempt(self._writer, self.path)
-                group[0].settle()
+                self._commit(wanted)
+            else:
+                for task in wanted:
+                    task.attempt(self._run)
+            settle(wanted)
+            if self._log_pages >= CHECKPOINT_PAGES:
+                self._fold()
 
-    def _gather(self) -> list[_Task]:
-        """Wait for work; take all that waits, as long as one transaction can hold it."""
-        group = [self._held.pop() if self._held else self._work.get()]
-        while group[0].transaction and len(group) < LARGEST_GROUP and not self._work.empty():
-            following = self._work.get()
-            if not following.transaction:
-                self._held.append(following)
-                break
-            group.append(following)
-        return group
-
-    def _commit(self, group: list[_Task]) -> None:
+    def _commit(self, group: list[Task]) -> None:
         try:
             with mapped(self.path), self.lock:
                 self._transact(group)
-                if self._log_pages >= CHECKPOINT_PAGES:
-                    self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except MemosError as error:
             for task in group:
                 task.error = task.error or error
-        for task in group:
-            task.settle()
 
-    def _transact(self, group: list[_Task]) -> None:
+    def _fold(self) -> None:
+        """Move what readers need no more of the log into the file; nobody waits for that."""
+        with suppress(MemosError), mapped(self.path), self.lock:
+            self._log_pages = 0  # if it fails, the next commit says how long the log is
+            self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _transact(self, group: list[Task]) -> None:
         """Do all in one transaction; when one fails, all are undone and each has its own."""
         self._writer.execute("BEGIN IMMEDIATE")
         try:
-            failed = not all(task.attempt(self._writer, self.path) for task in group)
+            failed = not all(task.attempt(self._run) for task in group)
             if not failed:
                 self._writer.execute("COMMIT")
         finally:
@@ -229,53 +220,17 @@ class File:
             for task in group:
                 self._transact([task])
 
+    def _run(self, work: Callable[[apsw.Connection], object]) -> object:
+        with mapped(self.path):
+            return work(self._writer)
+
     def _committed(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._log_pages = pages
         return apsw.SQLITE_OK
 
 
-class _Task:
-    """A unit of work that waits for the writer."""
-
-    def __init__(
-        self, work: Callable[[apsw.Connection], object] | None, *, transaction: bool = True
-    ) -> None:
-        self.transaction = transaction
-        self.future: Future[object] = Future()
-        self.error: Exception | None = None
-        self._work = work
-        self._result: object = None
-
-    def begin(self) -> bool:
-        """Whether the work is still wanted."""
-        return self.future.set_running_or_notify_cancel()
-
-    def attempt(self, db: apsw.Connection, path: Path) -> bool:
-        """Do the work and say whether it was done; it may be asked again after a rollback.
-
-        The writer serves everybody, so it outlives any error of one caller's work.
-        """
-        self.error = None
-        try:
-            with mapped(path):
-                self._result = None if self._work is None else self._work(db)
-        except Exception as error:  # noqa: BLE001 - the worker loop; handed to the caller
-            self.error = error
-        return self.error is None
-
-    def settle(self) -> None:
-        """Hand the outcome to whoever waits."""
-        if self.error is None:
-            self.future.set_result(self._result)
-        else:
-            self.future.set_exception(self.error)
-
-
-_STOP: Final = _Task(None, transaction=False)
-
-
 @contextmanager
-def _snapshot(db: apsw.Connection) -> Generator[None]:
+def snapshot(db: apsw.Connection) -> Generator[None]:
     """Let all reads see one state of the file."""
     db.execute("BEGIN")
     try:

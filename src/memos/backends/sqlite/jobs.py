@@ -10,7 +10,7 @@ from typing import Final, cast
 import apsw
 import msgspec
 
-from memos._offload import Offload, finished
+from memos._offload import Offload
 from memos.backends.sqlite import codec
 from memos.backends.sqlite.connection import File
 from memos.backends.sqlite.write import put_jobs
@@ -31,12 +31,12 @@ class Jobs:
     async def put(self, jobs: Sequence[Job]) -> None:
         """Store the jobs durably."""
         now = datetime.now(UTC)
-        await finished(self._file.write(lambda db: put_jobs(db, jobs, now)))
+        await self._file.commit(lambda db: put_jobs(db, jobs, now))
 
     async def lease(self, count: int, hold: timedelta) -> list[Job]:
         """Take due jobs, one per scope key."""
         now = datetime.now(UTC)
-        return await finished(self._file.write(lambda db: _lease(db, count, now, now + hold)))
+        return await self._file.commit(lambda db: _lease(db, count, now, now + hold))
 
     async def ack(self, ids: Sequence[str]) -> None:
         """Forget finished jobs."""
@@ -49,7 +49,7 @@ class Jobs:
                 )
                 db.execute("DELETE FROM jobs WHERE id = ?", (id,))
 
-        await finished(self._file.write(work))
+        await self._file.commit(work)
 
     async def retry(self, id: str, *, due_at: datetime | None, cause: str) -> None:
         """Give a job back, or up."""
@@ -63,7 +63,7 @@ class Jobs:
             if not db.changes():
                 raise NotFound(f"no job {id!r}")
 
-        await finished(self._file.write(work))
+        await self._file.commit(work)
 
     async def stats(self) -> QueueStats:
         """Return the depth of the queue."""

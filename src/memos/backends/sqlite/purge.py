@@ -38,7 +38,7 @@ class Purge:
                 self._blobs.remove(account, digest)
         if due:
             self._file.purge_log()
-            self._file.write(lambda db: _done(db, due)).result()
+            self._file.write(lambda db: _done(db, due))
 
 
 def _done(db: apsw.Connection, purges: Sequence[tuple[int, str, str | None]]) -> None:

@@ -10,10 +10,10 @@ from typing import Final, TypeVar, cast
 
 import apsw
 
-from memos._offload import Offload, finished
+from memos._offload import Offload
 from memos.analysis import count_terms, index_text
 from memos.backends.sqlite import codec, write
-from memos.backends.sqlite.connection import READERS, File
+from memos.backends.sqlite.connection import READERS, File, snapshot
 from memos.backends.sqlite.purge import Purge
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
 from memos.errors import InvalidInput
@@ -60,8 +60,7 @@ class Records:
         else:
             prepared = write.prepare(batch)
         now = datetime.now(UTC)
-        receipt = await finished(
-            self._file.write(lambda db: write.Change(db, prepared, now).apply())
+        receipt = await self._file.commit(lambda db: write.Change(db, prepared, now).apply()
         )
         if batch.erases:
             await self._offload.run(self._purge.complete)
@@ -193,18 +192,22 @@ class Records:
 
     async def holders(self, cube: str, keys: Sequence[str], scope: Scope) -> Mapping[str, str]:
         """Return key -> id of the memory that holds it."""
-        return await self._read(self._holders, cube, keys, scope, size=len(keys))
+        refusals.check_read(scope, cube)
+        if len(keys) > _SMALL_READ:
+            return await self._read(self._holders, cube, keys, scope)
+        with self._file.glancing() as db:
+            return self._holders(db, cube, keys, scope)
 
     def _holders(
         self, db: apsw.Connection, cube: str, keys: Sequence[str], scope: Scope
     ) -> Mapping[str, str]:
-        number = _readable(db, scope, cube)
-        wanted = {codec.key_digest(key): key for key in keys} if number is not None else {}
+        wanted = {codec.key_digest(key): key for key in keys}
         held: dict[str, str] = {}
         for chunk in chunks(list(wanted)):
             rows = db.execute(
-                f"SELECT digest, id FROM keys WHERE cube = ? AND digest IN ({_marks(chunk)})",
-                (number, *chunk),
+                "SELECT digest, keys.id FROM cubes JOIN keys USING (cube) WHERE account = ?"
+                f" AND cubes.id = ? AND digest IN ({_marks(chunk)})",
+                (scope.account, cube, *chunk),
             )
             held |= {wanted[digest]: id for digest, id in cast("Iterable[tuple[bytes, str]]", rows)}
         return held
@@ -328,7 +331,7 @@ class Records:
                     (wanted, blob, number, id, version),
                 )
 
-        await finished(self._file.write(work))
+        await self._file.commit(work)
 
     async def switch_embedder(self, cube: str, scope: Scope, embedder: str) -> bool:
         """Let ``embedder`` serve the cube if no memory lacks its vector."""
@@ -349,12 +352,12 @@ class Records:
             db.execute("UPDATE cubes SET embedder = ? WHERE cube = ?", (wanted, number))
             return True
 
-        return await finished(self._file.write(work))
+        return await self._file.commit(work)
 
     async def _read(self, work: Callable[..., T], *args: object, size: int = _SMALL_READ + 1) -> T:
         """Run a read of about ``size`` rows: in a thread, unless the way there is longer."""
         if size <= _SMALL_READ:
-            with self._file.glancing() as db:
+            with self._file.glancing() as db, snapshot(db):
                 return work(db, *args)
 
         def run() -> T:

@@ -14,7 +14,7 @@ from memos.backends.sqlite import codec
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
 from memos.errors import Conflict, InvalidInput
 from memos.ports import refusals
-from memos.types import Batch, Job, Link, Memory, Place, Put, Receipt, Retire
+from memos.types import Batch, Job, Link, Memory, Place, Put, Receipt, Retire, revised
 
 _receipts: Final = msgspec.json.Decoder(Receipt)
 
@@ -188,7 +188,7 @@ class Change:
             self._heads[place] = max(self._head(place), position)
         if version == memory.version and position == memory.position:
             return memory
-        return replace(memory, version=version, position=position)
+        return revised(memory, version=version, position=position)
 
     def _hold(self, digests: Sequence[bytes], id: str) -> str | None:
         """Take the keys for ``id``; return who holds one of them already, if anybody."""
@@ -207,8 +207,20 @@ class Change:
                 return cast("str", holder)
         return None
 
+    def _stored(self, row: int) -> Memory:
+        body = self._db.execute("SELECT body FROM memories WHERE row = ?", (row,)).get
+        return codec.decode_memory(cast("bytes", body))
+
+    def _release(self, memory: Memory) -> None:
+        """Give up the keys that a memory holds."""
+        for key in memory.keys:
+            self._db.execute(
+                "DELETE FROM keys WHERE cube = ? AND digest = ? AND id = ?",
+                (self._cube, codec.key_digest(key), memory.id),
+            )
+
     def _supersede(self, row: int, successor: Memory, digests: Sequence[bytes]) -> None:
-        self._db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (self._cube, successor.id))
+        self._release(self._stored(row))
         for digest in digests:
             self._db.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (self._cube, digest, successor.id)
@@ -272,18 +284,19 @@ class Change:
             "UPDATE memories SET live = 0, ended = ?, changed = ?, body = ? WHERE row = ?",
             (codec.micros(self._now), self._next(), codec.encode(memory), row),
         )
-        self._db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (self._cube, retire.id))
+        self._release(memory)
 
     def _erase(self, id: str) -> list[str]:
         db, cube = self._db, self._cube
         rows = db.execute(
-            "SELECT row FROM memories WHERE cube = ? AND id = ?", (cube, id)
+            "SELECT row FROM memories WHERE cube = ? AND id = ? ORDER BY version", (cube, id)
         ).fetchall()
         if not rows:
             gone = db.execute("SELECT 1 FROM tombstones WHERE cube = ? AND id = ?", (cube, id)).get
             if gone is None:
                 raise refusals.unknown_memory(id, self._batch.cube)
             return []
+        self._release(self._stored(cast("int", rows[-1][0])))
         for (row,) in cast("list[tuple[int]]", rows):
             first = row * EMBEDDERS_PER_FILE
             db.execute(
@@ -291,7 +304,6 @@ class Change:
                 (first, first + EMBEDDERS_PER_FILE),
             )
         db.execute("DELETE FROM memories WHERE cube = ? AND id = ?", (cube, id))
-        db.execute("DELETE FROM keys WHERE cube = ? AND id = ?", (cube, id))
         db.execute(
             "DELETE FROM links WHERE cube = ? AND (source = ? OR target = ?)", (cube, id, id)
         )
