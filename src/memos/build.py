@@ -26,7 +26,8 @@ from memos.retrieve.pipeline import Retrieve
 from memos.retrieve.recipe import named
 from memos.settings import Settings
 from memos.users.access import Gate, narrowed
-from memos.users.service import Cubes, Users, check_id
+from memos.users.service import Users, check_id
+from memos.users.sharing import Cubes
 
 T = TypeVar("T")
 
@@ -163,7 +164,7 @@ def _compose(settings: Settings, store: Opened, embedder: Embedder) -> Parts:
         ingest=ingest,
         forget=Forget(records),
         retrieve=Retrieve(records, _features(store), embedder, narrowed),
-        users=Users(accounts, settings.account, _now),
+        users=Users(accounts, gate, settings.user, _now),
         cubes=Cubes(accounts, gate, settings.user, _now),
         maintain=Maintain(records, embedder, store.maintenance),
         defaults=Defaults(

@@ -44,7 +44,8 @@ from memos.types import (
     Tier,
 )
 from memos.users.access import Gate
-from memos.users.service import Cubes, Users
+from memos.users.service import Users
+from memos.users.sharing import Cubes
 
 _INLINE_ITEMS = 64
 
@@ -105,8 +106,8 @@ class MemoryOperations:
     """Everything an agent can ask for, over parts that somebody else composed (``memos.build``).
 
     Attributes:
-        users: Create, get and list users.
-        cubes: Create, get and list cubes.
+        users: Create, list, rename users, give them roles, deactivate them.
+        cubes: Create, list, share, transfer, unregister cubes.
     """
 
     def __init__(self, parts: Parts) -> None:

@@ -29,7 +29,7 @@ from memos.options import (
 from memos.ports.models import Embedder
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
-from memos.types import Cube, Memory, MemoryPage, User
+from memos.types import Access, Cube, Grant, Memory, MemoryPage, Role, User
 
 T = TypeVar("T")
 Opener = Callable[[], AbstractAsyncContextManager[AsyncMOS]]
@@ -118,9 +118,11 @@ class _SyncUsers:
     def __init__(self, portal: _Portal) -> None:
         self._portal = portal
 
-    def create(self, id: str, *, name: str | None = None) -> User:
+    def create(
+        self, id: str, *, name: str | None = None, role: Role = "USER", by: str | None = None
+    ) -> User:
         """Create a user and its private cube."""
-        return self._portal.call(lambda mos: mos.users.create(id, name=name))
+        return self._portal.call(lambda mos: mos.users.create(id, name=name, role=role, by=by))
 
     def ensure(self, id: str) -> User:
         """Return the user, created when it does not exist."""
@@ -130,9 +132,25 @@ class _SyncUsers:
         """Return a user."""
         return self._portal.call(lambda mos: mos.users.get(id))
 
-    def list(self) -> list[User]:
+    def list(self, *, by: str | None = None) -> list[User]:
         """Return all users, by id."""
-        return self._portal.call(lambda mos: mos.users.list())
+        return self._portal.call(lambda mos: mos.users.list(by=by))
+
+    def rename(self, id: str, name: str, *, by: str | None = None) -> User:
+        """Give a user another name."""
+        return self._portal.call(lambda mos: mos.users.rename(id, name, by=by))
+
+    def set_role(self, id: str, role: Role, *, by: str | None = None) -> User:
+        """Give a user another role."""
+        return self._portal.call(lambda mos: mos.users.set_role(id, role, by=by))
+
+    def deactivate(self, id: str, *, by: str | None = None) -> User:
+        """Refuse every call of a user from now on."""
+        return self._portal.call(lambda mos: mos.users.deactivate(id, by=by))
+
+    def activate(self, id: str, *, by: str | None = None) -> User:
+        """Let a deactivated user act again."""
+        return self._portal.call(lambda mos: mos.users.activate(id, by=by))
 
 
 class _SyncCubes:
@@ -149,9 +167,37 @@ class _SyncCubes:
         """Return a cube that ``user`` may read."""
         return self._portal.call(lambda mos: mos.cubes.get(id, user=user))
 
-    def list(self, *, user: str | None = None) -> list[Cube]:
+    def list(self, *, user: str | None = None, unregistered: bool = False) -> list[Cube]:
         """Return the cubes that ``user`` may read, by id."""
-        return self._portal.call(lambda mos: mos.cubes.list(user=user))
+        return self._portal.call(lambda mos: mos.cubes.list(user=user, unregistered=unregistered))
+
+    def grants(self, id: str, *, user: str | None = None) -> list[Grant]:
+        """Return who may read or write a cube."""
+        return self._portal.call(lambda mos: mos.cubes.grants(id, user=user))
+
+    def rename(self, id: str, name: str, *, user: str | None = None) -> Cube:
+        """Give a cube another name."""
+        return self._portal.call(lambda mos: mos.cubes.rename(id, name, user=user))
+
+    def share(self, id: str, to: str, access: Access = "read", *, user: str | None = None) -> Grant:
+        """Let another user read a cube, or read and write it."""
+        return self._portal.call(lambda mos: mos.cubes.share(id, to, access, user=user))
+
+    def revoke(self, id: str, of: str, *, user: str | None = None) -> None:
+        """Take back what was shared."""
+        return self._portal.call(lambda mos: mos.cubes.revoke(id, of, user=user))
+
+    def transfer(self, id: str, to: str, *, user: str | None = None) -> Cube:
+        """Give a cube to another user."""
+        return self._portal.call(lambda mos: mos.cubes.transfer(id, to, user=user))
+
+    def unregister(self, id: str, *, user: str | None = None) -> Cube:
+        """Put a cube out of reach, and keep its memories."""
+        return self._portal.call(lambda mos: mos.cubes.unregister(id, user=user))
+
+    def register(self, id: str, *, user: str | None = None) -> Cube:
+        """Bring an unregistered cube back."""
+        return self._portal.call(lambda mos: mos.cubes.register(id, user=user))
 
 
 class MOS:
@@ -166,8 +212,8 @@ class MOS:
             print(mos.search("What must Zoe not eat?").hits[0].memory.text)
 
     Attributes:
-        users: Create, get and list users.
-        cubes: Create, get and list cubes.
+        users: Create, list, rename users, give them roles, deactivate them.
+        cubes: Create, list, share, transfer, unregister cubes.
     """
 
     def __init__(self, opener: Opener) -> None:

@@ -21,6 +21,8 @@ Vector: TypeAlias = NDArray[np.float32]
 Tier: TypeAlias = Literal["working", "long_term", "user", "outer"]
 Status: TypeAlias = Literal["activated", "resolving", "archived", "deleted"]
 Access: TypeAlias = Literal["read", "write"]
+Role: TypeAlias = Literal["ROOT", "ADMIN", "USER", "GUEST"]
+"""What a user may do; ``memos.users.access`` says what that is."""
 
 _NO_JSON: JsonObject = {}
 
@@ -295,18 +297,24 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody inside an account."""
+    """Somebody inside an account; who is not ``active`` is refused until that changes."""
 
     id: str
     account: str
     name: str
     created_at: datetime
     version: int = 0
+    role: Role = "USER"
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Cube:
-    """A container of memories, with one owner and one embedder."""
+    """A container of memories, with one owner and one embedder.
+
+    An unregistered cube keeps its memories, and in ``held`` who could read or write them; nobody
+    reaches it until it is registered again.
+    """
 
     id: str
     account: str
@@ -314,6 +322,8 @@ class Cube:
     owner: str
     created_at: datetime
     version: int = 0
+    registered: bool = True
+    held: tuple[tuple[str, Access], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = Path(demo.__file__).parent
 COMMANDS = [
     "demo", "add", "search", "get", "list", "history", "forget", "reindex", "doctor", "version",
-    "config show", "config check",
+    "config show", "config check", "user list", "user create", "user rename", "user role",
+    "user deactivate", "user activate", "cube list", "cube create", "cube rename", "cube grants",
+    "cube share", "cube revoke", "cube transfer", "cube unregister", "cube register",
 ]  # fmt: skip
 Run = Callable[..., Result]
 
@@ -543,3 +545,23 @@ def test_the_installed_command_refuses_in_one_line(tmp_path: Path):
     assert error.decode().splitlines() == [
         "error: standard input: byte 0 is not UTF-8; convert it first"
     ]
+
+
+def test_users_share_a_cube(tmp_path: Path) -> None:
+    parsed(run_in(tmp_path, "user", "create", "lin", "--name", "林", "--json"))
+    parsed(run_in(tmp_path, "cube", "create", "work", "--json"))
+    parsed(run_in(tmp_path, "add", "The kiln is hot.", "--cube", "work", "--json"))
+    assert parsed(run_in(tmp_path, "search", "kiln", "--user", "lin", "--json"))["hits"] == []
+    parsed(run_in(tmp_path, "cube", "share", "work", "lin", "--json"))
+    assert len(parsed(run_in(tmp_path, "search", "kiln", "--user", "lin", "--json"))["hits"]) == 1
+    refused(run_in(tmp_path, "add", "x", "--cube", "work", "--user", "lin", "--json"), "forbidden")
+    refused(run_in(tmp_path, "user", "create", "eve", "--user", "lin", "--json"), "role")
+    held = parsed(run_in(tmp_path, "cube", "grants", "work", "--json"))
+    assert [(g["principal"], g["access"]) for g in held] == [("default", "write"), ("lin", "read")]
+    assert "林" in run_in(tmp_path, "user", "list").output
+    parsed(run_in(tmp_path, "cube", "revoke", "work", "lin", "--json"))
+    assert parsed(run_in(tmp_path, "search", "kiln", "--user", "lin", "--json"))["hits"] == []
+    parsed(run_in(tmp_path, "user", "deactivate", "lin", "--json"))
+    refused(run_in(tmp_path, "list", "--user", "lin", "--json"), "deactivated")
+    parsed(run_in(tmp_path, "cube", "unregister", "work", "--json"))
+    assert "work" in run_in(tmp_path, "cube", "list", "--unregistered").output

@@ -15,7 +15,8 @@ from memos import MOS, AsyncMOS
 from memos.errors import ConfigError, InvalidInput, StoreError
 from memos.settings import Settings
 from memos.testing.fakes import HashEmbedder
-from memos.users.service import Cubes, Users
+from memos.users.service import Users
+from memos.users.sharing import Cubes
 
 
 def public(owner: object) -> set[str]:

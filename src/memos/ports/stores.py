@@ -250,6 +250,22 @@ class AccountStore(Protocol):
         """Return the entries whose id starts with ``prefix``, ordered by id."""
         ...
 
+    async def change_entries(
+        self, puts: Sequence[tuple[Entry, int]], drops: Sequence[Entry] = ()
+    ) -> None:
+        """Store entries, each with the version it must have now, and drop others; all or nothing.
+
+        What is to be dropped must have the version that it says; an unknown entry is ignored.
+
+        Raises:
+            Conflict: A stored version is another one; nothing was changed.
+        """
+        ...
+
+    async def standing(self, account: str, principal: str) -> tuple[User | None, list[Grant]]:
+        """Return a user and its grants, both of one moment."""
+        ...
+
 
 class Feature(StrEnum):
     """A column that the scorer reads."""

@@ -1,13 +1,47 @@
-"""The only place where a ``Scope`` is made, and so the only way to any memory."""
+"""Who may do what: the only place where roles are read and a ``Scope`` is made.
+
+A scope says which cubes a user reads and writes; it is the only way to any memory. Roles are about
+the account, not about memories: a ROOT may share every cube with itself, but sees into none before.
+
+| role  | memories                       | cubes                | users                    |
+|-------|--------------------------------|----------------------|--------------------------|
+| ROOT  | of its own cubes and by grants | manages all          | manages all, gives roles |
+| ADMIN | of its own cubes and by grants | manages all          | manages USERs and GUESTs |
+| USER  | of its own cubes and by grants | owns, shares its own | itself                   |
+| GUEST | reads what is shared with it   | none of its own      | itself                   |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 from memos.errors import Forbidden, NotFound
 from memos.ports.stores import AccountStore
-from memos.types import Access, Grant, Scope, User
+from memos.types import Access, Grant, Role, Scope, User
+
+Power: TypeAlias = Literal["own_cubes", "write", "manage_cubes", "manage_users", "manage_admins"]
+_USER: Final[frozenset[Power]] = frozenset({"own_cubes", "write"})
+_ADMIN: Final[frozenset[Power]] = frozenset({*_USER, "manage_cubes", "manage_users"})
+POWERS: Final[Mapping[Role, frozenset[Power]]] = {
+    "ROOT": frozenset({*_ADMIN, "manage_admins"}),
+    "ADMIN": _ADMIN,
+    "USER": _USER,
+    "GUEST": frozenset(),
+}
+_TOLD: Final[Mapping[Power, str]] = {
+    "own_cubes": "own cubes",
+    "write": "write memories",
+    "manage_cubes": "manage the cubes of others",
+    "manage_users": "manage users",
+    "manage_admins": "manage ADMINs and ROOTs",
+}
+
+
+def may(user: User, power: Power) -> bool:
+    """Whether the role of ``user`` has a power."""
+    return power in POWERS[user.role]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +59,10 @@ class Gate:
         Raises:
             NotFound: The user does not exist, or a cube does not exist for it. A cube without a
                 grant is not told apart from one that is not there.
-            Forbidden: The cube can be read, and ``need`` is ``write``.
+            Forbidden: The user was deactivated, or the cube can be read, and ``need`` is
+                ``write``.
         """
-        held: dict[str, Access] = {
-            g.cube: g.access
-            for g in await self.store.list_entries(Grant, self.account, f"{principal}/")
-        }
-        if not held and await self.store.get_entry(User, self.account, principal) is None:
-            raise NotFound(
-                f"user {principal!r} does not exist; create it with users.create({principal!r})",
-                code="unknown_user",
-            )
+        held = _held(*await self._standing(principal))
         scope = Scope(self.account, principal, held)
         if cubes is None:
             return scope
@@ -45,6 +72,31 @@ class Gate:
             if not scope.may(cube, need):
                 raise Forbidden(f"user {principal!r} may read cube {cube!r}, not change it")
         return Scope(self.account, principal, {cube: held[cube] for cube in cubes})
+
+    async def actor(self, principal: str, power: Power | None = None) -> User:
+        """Return an active user, who has ``power`` if one is named.
+
+        Raises:
+            NotFound: The user does not exist.
+            Forbidden: It was deactivated, or its role lacks the power.
+        """
+        user, _ = await self._standing(principal)
+        if power is not None and not may(user, power):
+            raise Forbidden(
+                f"user {principal!r} is a {user.role}, which may not {_TOLD[power]}", code="role"
+            )
+        return user
+
+    async def _standing(self, principal: str) -> tuple[User, list[Grant]]:
+        user, grants = await self.store.standing(self.account, principal)
+        if user is None:
+            raise NotFound(
+                f"user {principal!r} does not exist; create it with users.create({principal!r})",
+                code="unknown_user",
+            )
+        if not user.active:
+            raise Forbidden(f"user {principal!r} was deactivated", code="deactivated")
+        return user, grants
 
 
 def narrowed(scope: Scope, cube: str) -> Scope:
@@ -56,3 +108,9 @@ def narrowed(scope: Scope, cube: str) -> Scope:
     if cube not in scope.grants:
         raise Forbidden(f"user {scope.principal!r} has no cube {cube!r}")
     return Scope(scope.account, scope.principal, {cube: scope.grants[cube]})
+
+
+def _held(user: User, grants: Sequence[Grant]) -> dict[str, Access]:
+    if may(user, "write"):
+        return {grant.cube: grant.access for grant in grants}
+    return {grant.cube: "read" for grant in grants}

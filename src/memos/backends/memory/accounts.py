@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from memos.ports import refusals
 from memos.ports.stores import E, Entry
+from memos.types import Grant, User
 
 
 class Accounts:
@@ -21,11 +23,31 @@ class Accounts:
 
     async def put_entry(self, entry: Entry, *, expect: int) -> None:
         """Store the entry as version ``expect + 1``."""
-        key = type(entry), entry.account, entry.id
-        held = self._held.get(key)
+        await self.change_entries([(entry, expect)])
+
+    async def change_entries(
+        self, puts: Sequence[tuple[Entry, int]], drops: Sequence[Entry] = ()
+    ) -> None:
+        """Store some entries and drop others, all or nothing."""
+        for entry, expect in puts:
+            self._check(entry, expect)
+        for entry in drops:
+            if _key(entry) in self._held:
+                self._check(entry, entry.version)
+        for entry, expect in puts:
+            self._held[_key(entry)] = replace(entry, version=expect + 1)
+        for entry in drops:
+            self._held.pop(_key(entry), None)
+
+    async def standing(self, account: str, principal: str) -> tuple[User | None, list[Grant]]:
+        """Return a user and its grants."""
+        user = await self.get_entry(User, account, principal)
+        return user, await self.list_entries(Grant, account, f"{principal}/")
+
+    def _check(self, entry: Entry, expect: int) -> None:
+        held = self._held.get(_key(entry))
         if (0 if held is None else held.version) != expect:
             raise refusals.entry_moved(type(entry).__name__.lower(), entry.id, expect)
-        self._held[key] = replace(entry, version=expect + 1)
 
     async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
         """Return the entries whose id starts with ``prefix``."""
@@ -35,3 +57,7 @@ class Accounts:
             if isinstance(entry, type_) and entry.account == account and entry.id.startswith(prefix)
         ]
         return sorted(found, key=lambda entry: entry.id)
+
+
+def _key(entry: Entry) -> tuple[type[Entry], str, str]:
+    return type(entry), entry.account, entry.id

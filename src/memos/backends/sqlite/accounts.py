@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
@@ -13,8 +13,16 @@ from memos.backends.sqlite import codec
 from memos.backends.sqlite.connection import File
 from memos.ports import refusals
 from memos.ports.stores import E, Entry
+from memos.types import Grant, User
 
 _LAST_CHARACTER: Final = "\U0010ffff"
+_STANDING: Final = (
+    "SELECT 0, body FROM entries WHERE type = 'User' AND account = ?1 AND id = ?2"
+    " UNION ALL SELECT 1, body FROM entries WHERE type = 'Grant' AND account = ?1"
+    f" AND id >= ?3 AND id < ?3 || '{_LAST_CHARACTER}'"
+)
+_users: Final = msgspec.json.Decoder(User)
+_grants: Final = msgspec.json.Decoder(Grant)
 
 
 class Accounts:
@@ -38,21 +46,33 @@ class Accounts:
 
     async def put_entry(self, entry: Entry, *, expect: int) -> None:
         """Store the entry as version ``expect + 1``."""
-        body = codec.encode(replace(entry, version=expect + 1))
-        kind = type(entry).__name__
+        await self.change_entries([(entry, expect)])
+
+    async def change_entries(
+        self, puts: Sequence[tuple[Entry, int]], drops: Sequence[Entry] = ()
+    ) -> None:
+        """Store some entries and drop others, all or nothing."""
 
         def work(db: apsw.Connection) -> None:
-            key = (kind, entry.account, entry.id)
-            version = db.execute(
-                "SELECT version FROM entries WHERE type = ? AND account = ? AND id = ?", key
-            ).get
-            if (version or 0) != expect:
-                raise refusals.entry_moved(kind.lower(), entry.id, expect)
-            db.execute(
-                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (*key, expect + 1, body)
-            )
+            for entry, expect in puts:
+                put_entry(db, entry, expect)
+            for entry in drops:
+                _drop(db, entry)
 
         await self._file.commit(work)
+
+    async def standing(self, account: str, principal: str) -> tuple[User | None, list[Grant]]:
+        """Return a user and its grants."""
+        with self._file.glancing() as db:
+            rows = db.execute(_STANDING, (account, principal, f"{principal}/")).fetchall()
+        user: User | None = None
+        grants: list[Grant] = []
+        for kind, body in cast("Iterable[tuple[int, bytes]]", rows):
+            if kind:
+                grants.append(_grants.decode(body))
+            else:
+                user = _users.decode(body)
+        return user, grants
 
     async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
         """Return the entries whose id starts with ``prefix``."""
@@ -66,3 +86,31 @@ class Accounts:
             msgspec.json.decode(body, type=type_)
             for (body,) in cast("Iterable[tuple[bytes]]", rows)
         ]
+
+
+def put_entry(db: apsw.Connection, entry: Entry, expect: int) -> None:
+    """Store the entry as version ``expect + 1``, inside the writer's transaction."""
+    kind = type(entry).__name__
+    key = (kind, entry.account, entry.id)
+    if (_version(db, entry) or 0) != expect:
+        raise refusals.entry_moved(kind.lower(), entry.id, expect)
+    body = codec.encode(replace(entry, version=expect + 1))
+    db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (*key, expect + 1, body))
+
+
+def _drop(db: apsw.Connection, entry: Entry) -> None:
+    version = _version(db, entry)
+    if version not in (None, entry.version):
+        raise refusals.entry_moved(type(entry).__name__.lower(), entry.id, entry.version)
+    db.execute(
+        "DELETE FROM entries WHERE type = ? AND account = ? AND id = ?",
+        (type(entry).__name__, entry.account, entry.id),
+    )
+
+
+def _version(db: apsw.Connection, entry: Entry) -> int | None:
+    found = db.execute(
+        "SELECT version FROM entries WHERE type = ? AND account = ? AND id = ?",
+        (type(entry).__name__, entry.account, entry.id),
+    )
+    return cast("int | None", found.get)

@@ -74,3 +74,34 @@ class Accounts:
         assert await listed("z_e/") == ["z_e/a"]
         assert await listed("张") == ["张/a"]
         assert await listed("nobody") == []
+
+    async def test_changes_are_all_or_nothing(self, opened: Opened) -> None:
+        """'Store entries ... and drop others; all or nothing.'"""
+        store = need(opened.accounts)
+        await store.change_entries([(_user("zoe"), 0), (_user("ann"), 0)])
+        zoe, ann = [await store.get_entry(User, "acme", id) for id in ("zoe", "ann")]
+        assert zoe is not None
+        assert ann is not None
+        for puts, drops in (
+            ([(_user("new"), 0), (_user("zoe", name="no"), 0)], []),
+            ([(_user("new"), 0)], [_user("zoe")]),
+        ):
+            with pytest.raises(Conflict):
+                await store.change_entries(puts, drops)
+            assert await store.list_entries(User, "acme") == [ann, zoe]
+        await store.change_entries([(_user("new"), 0)], [zoe, _user("never there")])
+        assert [user.id for user in await store.list_entries(User, "acme")] == ["ann", "new"]
+
+    async def test_standing(self, opened: Opened) -> None:
+        """'Return a user and its grants, both of one moment.'"""
+        store = need(opened.accounts)
+        assert await store.standing("acme", "zoe") == (None, [])
+        for principal, cube in (("zoe", "a"), ("zoe", "b"), ("zoe2", "c"), ("zo", "d")):
+            grant = Grant(f"{principal}/{cube}", "acme", principal, cube, "read")
+            await store.put_entry(grant, expect=0)
+        await store.put_entry(Grant("zoe/e", "rival", "zoe", "e", "read"), expect=0)
+        assert (await store.standing("acme", "zoe"))[0] is None
+        await store.put_entry(_user("zoe"), expect=0)
+        user, grants = await store.standing("acme", "zoe")
+        assert user == User("zoe", "acme", "Zoe", START, 1)
+        assert [grant.cube for grant in grants] == ["a", "b"]
