@@ -1,27 +1,26 @@
 """The image of a cube: the arrays that search reads, derived from the records.
 
 Documents are numbered in row order and never renumbered until the image is compacted; documents
-whose row died stay, masked. ``Layout`` puts the live ones in session order, so that windows of
-neighbouring turns are sums over slices.
+whose row died stay, masked. A ``Layout`` puts the live ones in session order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Self
+from itertools import islice
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memos.backends.sqlite.codec import decode_terms
+from memos.backends.sqlite.layout import Layout
 from memos.backends.sqlite.matrix import Matrix
 from memos.backends.sqlite.postings import PostingArrays, Postings
-from memos.ports.stores import Feature
-from memos.relevance import NEIGHBOUR_WEIGHT, NOMINATING, SPANS, length_norm
 
 NEVER: Final = np.iinfo(np.int64).max
-REACH: Final = SPANS[NOMINATING]
+_PIECE: Final = 20_000
 _LOOSE: Final = 1 << 30
 """Documents outside any session get a chain of their own above this number."""
 
@@ -66,98 +65,6 @@ class Columns:
         )
 
 
-class Layout:
-    """The live documents in session order (*slots*), and the windows around each."""
-
-    def __init__(self, columns: Columns, hint: NDArray[np.int64]) -> None:
-        """Sort the live documents; ``hint`` is a former order, which makes that fast."""
-        total = len(columns.rows)
-        fresh = np.arange(len(hint), total)
-        order = np.concatenate((hint, fresh))
-        key = columns.chains[order] << 32 | columns.positions[order]
-        self.full_order = order[np.argsort(key, kind="stable")]
-        self.order = self.full_order[columns.live[self.full_order]]
-        self.rank = np.full(total, -1, np.int32)
-        size = len(self.order)
-        self.rank[self.order] = np.arange(size, dtype=np.int32)
-        chains = columns.chains[self.order]
-        first = np.ones(size, bool)
-        first[1:] = chains[1:] != chains[:-1]
-        starts = np.flatnonzero(first)
-        slots = np.arange(size, dtype=np.int32)
-        number = np.cumsum(first) - 1
-        begin = starts[number].astype(np.int32)
-        end = np.append(starts[1:], size)[number].astype(np.int32)
-        self.windows: Mapping[Feature, tuple[NDArray[np.int32], NDArray[np.int32]]] = {
-            feature: (np.maximum(begin, slots - span), np.minimum(end, slots + span + 1))
-            for feature, span in SPANS.items()
-            if span
-        }
-        self.has_previous = (slots > begin).astype(np.float32)
-        self.has_next = (slots + 1 < end).astype(np.float32)
-        self.near_divisor = 1 + NEIGHBOUR_WEIGHT * (self.has_previous + self.has_next)
-        lengths = columns.lengths[self.order]
-        self.mean_length = float(lengths.mean()) if size else 0.0
-        self.norms = self._norms(lengths)
-        self.spaced = Spaced.of(self, total, starts, number)
-
-    def _norms(self, lengths: NDArray[np.float32]) -> Mapping[Feature, NDArray[np.float32]]:
-        sums = np.concatenate(([0], np.cumsum(lengths, dtype=np.float64)))
-        norms = {Feature.BM25: length_norm(lengths, self.mean_length, 0)}
-        for feature, (low, high) in self.windows.items():
-            window = (sums[high] - sums[low]).astype(np.float32)
-            norms[feature] = length_norm(window, self.mean_length, SPANS[feature])
-        return norms
-
-
-@dataclass(frozen=True, slots=True)
-class Spaced:
-    """The slots laid out with gaps, so that no wide window reaches into another session.
-
-    Window sums over all slots are then differences of one running sum and a shifted copy of it,
-    contiguous passes that cost a fraction of two look-ups per slot. Sessions come first, each
-    between gaps of ``REACH``; turns that are alone in their session have no neighbours to add and
-    follow without gaps.
-
-    Attributes:
-        size: Length of the layout.
-        loose: Where the lone turns begin.
-        places: Slot -> its place in the layout.
-        of_docs: Document -> its place, -1 for a dead one.
-        norms: BM25's length norms of turns and of wide windows, by place; 1 in the gaps.
-    """
-
-    size: int
-    loose: int
-    places: NDArray[np.int32]
-    of_docs: NDArray[np.int32]
-    norms: Mapping[Feature, NDArray[np.float32]]
-
-    @classmethod
-    def of(
-        cls, layout: Layout, documents: int, starts: NDArray[np.intp], number: NDArray[np.intp]
-    ) -> Self:
-        """Space out the chains of slots that begin at ``starts``; ``number`` is each slot's."""
-        slots = len(layout.order)
-        shared = np.diff(np.append(starts, slots)) > 1
-        inside = shared[number]
-        gaps = REACH * np.cumsum(shared)
-        loose = int(inside.sum()) + REACH * (int(shared.sum()) + 1)
-        places = np.where(
-            inside,
-            np.cumsum(inside) - 1 + gaps[number],
-            loose + np.cumsum(~inside) - 1,
-        ).astype(np.int32)
-        size = loose + int((~inside).sum())
-        of_docs = np.full(documents, -1, np.int32)
-        of_docs[layout.order] = places
-        norms: dict[Feature, NDArray[np.float32]] = {}
-        for feature in (Feature.BM25, NOMINATING):
-            norms[feature] = np.ones(size, np.float32)
-            norms[feature][places] = layout.norms[feature]
-        return cls(size, loose, places, of_docs, norms)
-
-
 class CubeImage:
     """One cube's arrays, as of the log cursor ``cursor``."""
 
@@ -187,7 +94,10 @@ class CubeImage:
     def layout(self) -> Layout:
         """The session order of the live documents."""
         if self._layout is None:
-            self._layout = Layout(self.columns, self._hint)
+            columns = self.columns
+            self._layout = Layout(
+                columns.chains, columns.positions, columns.live, columns.lengths, self._hint
+            )
             self._hint = self._layout.full_order
         return self._layout
 
@@ -206,15 +116,24 @@ class CubeImage:
         wanted = set(ids)
         return [doc for doc, id in enumerate(self.ids) if id in wanted]
 
-    def update(self, rows: Sequence[Row], erased: Sequence[str], cursor: int) -> None:
-        """Follow the log: ``rows`` are those that changed, in row order."""
+    def update(self, rows: Iterable[Row], erased: Sequence[str], cursor: int) -> None:
+        """Follow the log: ``rows`` are those that changed, in row order.
+
+        They may be many more than fit into memory as they come: they are taken in pieces.
+        """
         if erased:
             self._drop(self.row_numbers(erased))
         known = int(self.columns.rows[-1]) if len(self.columns.rows) else -1
-        self._mark([row for row in rows if row.row <= known])
-        fresh = [row for row in rows if row.row > known]
-        if fresh:
-            self._append(fresh)
+        codes = {name: code for code, name in enumerate(self.speakers)}
+        parts: list[_Part] = []
+        stream = iter(rows)
+        while piece := list(islice(stream, _PIECE)):
+            self._mark([row for row in piece if row.row <= known])
+            if fresh := [row for row in piece if row.row > known]:
+                parts.append(_part(fresh, codes, self.matrix.base.shape[1]))
+        if parts:
+            self.speakers = list(codes)
+            self._append(parts)
         self.cursor = cursor
         self._layout = None
 
@@ -230,17 +149,18 @@ class CubeImage:
             if self.columns.rows[doc] == row.row:
                 self.columns.live[doc] = bool(row.live)
 
-    def _append(self, rows: Sequence[Row]) -> None:
+    def _append(self, parts: Sequence[_Part]) -> None:
         first = len(self.ids)
-        codes = {name: code for code, name in enumerate(self.speakers)}
-        hashes, frequencies, counts = decode_terms(row.terms for row in rows)
-        owner = np.repeat(np.arange(len(rows)), counts)
-        lengths = np.bincount(owner, weights=frequencies, minlength=len(rows))
-        self.columns = self.columns.extended(_columns(rows, codes, lengths.astype(np.float32)))
-        self.speakers = list(codes)
-        self.ids.extend(row.id for row in rows)
-        self.postings.add(first, hashes, frequencies, counts)
-        self.matrix.extend(_vectors(rows, self.matrix.base.shape[1]))
+        for part in parts:
+            self.columns = self.columns.extended(part.columns)
+            self.ids.extend(part.ids)
+        self.postings.add(
+            first,
+            np.concatenate([part.hashes for part in parts]),
+            np.concatenate([part.frequencies for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+        )
+        self.matrix.extend(np.concatenate([part.vectors for part in parts]))
 
     def compacted(self) -> CubeImage:
         """Return the image without dead documents and with everything in its base."""
@@ -260,6 +180,25 @@ class CubeImage:
             self.matrix.compacted(kept),
             self.cursor,
         )
+
+
+class _Part(NamedTuple):
+    """Some rows as arrays; row ``i`` has ``counts[i]`` of the hashed terms."""
+
+    columns: Columns
+    ids: list[str]
+    hashes: NDArray[np.uint64]
+    frequencies: NDArray[np.uint16]
+    counts: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+
+
+def _part(rows: Sequence[Row], codes: dict[str, int], dimensions: int) -> _Part:
+    terms = decode_terms(row.terms for row in rows)
+    owner = np.repeat(np.arange(len(rows)), terms[2])
+    lengths = np.bincount(owner, weights=terms[1], minlength=len(rows)).astype(np.float32)
+    columns = _columns(rows, codes, lengths)
+    return _Part(columns, [row.id for row in rows], *terms, _vectors(rows, dimensions))
 
 
 def _columns(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -195,16 +195,17 @@ def _head(db: apsw.Connection, cube: int) -> int:
     return cast("int", db.execute("SELECT head FROM cubes WHERE cube = ?", (cube,)).get or 0)
 
 
-def _changed_rows(db: apsw.Connection, cube: int, embedder: int, after: int) -> list[Row]:
+def _changed_rows(db: apsw.Connection, cube: int, embedder: int, after: int) -> Iterator[Row]:
     rows = _ROW.format(live="m.live") + " WHERE m.cube = ? AND "
     values = (embedder, cube, after, after)
     # The plus keeps the planner from walking all rows of the cube instead of those that moved.
     moved = "m.changed > ? AND m.changed <> m.row AND +m.row <= ? ORDER BY m.row"
     fresh = "m.row > ? AND m.row > ? ORDER BY m.row"
-    return _rows(db.execute(rows + moved, values)) + _rows(db.execute(rows + fresh, values))
+    yield from _rows(db.execute(rows + moved, values))
+    yield from _rows(db.execute(rows + fresh, values))
 
 
-def _past_rows(db: apsw.Connection, cube: int, embedder: int, instant: int) -> list[Row]:
+def _past_rows(db: apsw.Connection, cube: int, embedder: int, instant: int) -> Iterator[Row]:
     found = db.execute(
         _ROW.format(live="1")
         + " WHERE m.cube = ? AND m.recorded <= ? AND (m.ended IS NULL OR m.ended > ?)"
@@ -214,8 +215,8 @@ def _past_rows(db: apsw.Connection, cube: int, embedder: int, instant: int) -> l
     return _rows(found)
 
 
-def _rows(found: Iterable[tuple[Any, ...]]) -> list[Row]:
-    return [Row._make(row) for row in found]
+def _rows(found: Iterable[tuple[Any, ...]]) -> Iterator[Row]:
+    return map(Row._make, found)
 
 
 def _erased(db: apsw.Connection, cube: int, after: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Words over a whole cube image: BM25 of turns and of windows of their neighbours.
 
 Words nominate by the BM25 of a turn and of its wide window, over all slots; the windows' other
-features are worked out for the nominated slots alone. Places are those of ``image.Spaced``.
+features are worked out for the nominated slots alone. Places are those of ``layout.Spaced``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memos.backends.sqlite.codec import term_hash
-from memos.backends.sqlite.image import REACH, CubeImage, Layout, Spaced
+from memos.backends.sqlite.image import CubeImage
+from memos.backends.sqlite.layout import REACH, Layout, Spaced, windows
 from memos.ports.stores import Feature, Question
 from memos.relevance import K1, NOMINATING, SPANS, idf, saturation
 
@@ -21,7 +22,6 @@ Column = NDArray[np.float32]
 Places = NDArray[np.int32]
 _DENSE: Final = 32
 """A term in more than one of so many places is read in contiguous passes over all places."""
-_WIDTH: Final = 2 * REACH + 1
 
 
 class Term(NamedTuple):
@@ -51,7 +51,7 @@ def query_terms(image: CubeImage, layout: Layout, question: Question) -> list[Te
     found: list[Term] = []
     for term, weight in question.terms.items():
         docs, frequencies = image.postings.of(term_hash(term))
-        places = layout.spaced.of_docs[docs]
+        places = layout.places[docs]
         if len(layout.order) != len(layout.rank):
             alive = places >= 0
             places, frequencies = places[alive], frequencies[alive]
@@ -84,17 +84,12 @@ def nomination(layout: Layout, terms: Sequence[Term]) -> Column:
 
 def _nominate_everywhere(scores: Column, term: Term, spaced: Spaced) -> None:
     turns = np.diff(term.sums)
-    windows = np.empty(spaced.size, np.float32)
-    inner = spaced.size - 2 * REACH
-    if inner > 0:
-        np.subtract(term.sums[_WIDTH:], term.sums[:-_WIDTH], out=windows[REACH : REACH + inner])
-    windows[:REACH] = windows[-REACH:] = 0.0  # gaps, or lone turns
-    windows[spaced.loose :] = turns[spaced.loose :]
+    wide = windows(term.sums, turns, spaced.loose)
     divisor = turns + spaced.norms[Feature.BM25]
     np.divide(turns, divisor, out=turns)
-    np.add(windows, spaced.norms[NOMINATING], out=divisor)
-    np.divide(windows, divisor, out=windows)
-    turns += windows
+    np.add(wide, spaced.norms[NOMINATING], out=divisor)
+    np.divide(wide, divisor, out=wide)
+    turns += wide
     turns *= np.float32(term.weight * (K1 + 1))
     scores += turns
 
@@ -113,11 +108,9 @@ def _nominate_near(scores: Column, term: Term, spaced: Spaced) -> None:
 
 def bm25(layout: Layout, terms: Sequence[Term], chosen: NDArray[np.int64]) -> dict[Feature, Column]:
     """Return every window's BM25 for the chosen slots."""
-    places = layout.spaced.places
-    edges = [layout.windows.get(feature, (None, None)) for feature in SPANS]
-    low = np.concatenate([places[chosen if lo is None else lo[chosen]] for lo, _ in edges])
-    high = np.concatenate([places[chosen if hi is None else hi[chosen] - 1] for _, hi in edges]) + 1
-    norms = np.concatenate([layout.norms[feature][chosen] for feature in SPANS])
+    edges = {feature: layout.window(chosen, span) for feature, span in SPANS.items()}
+    norms = np.concatenate([layout.norms(feature, *edge) for feature, edge in edges.items()])
+    low, high = (np.concatenate(side) for side in zip(*edges.values(), strict=True))
     total = np.zeros(len(norms), np.float32)
     for term in terms:
         total += np.float32(term.weight) * saturation(term.between(low, high), norms)

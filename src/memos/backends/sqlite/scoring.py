@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from memos.analysis import words
 from memos.backends.sqlite import lexical
-from memos.backends.sqlite.image import CubeImage, Layout
+from memos.backends.sqlite.image import CubeImage
+from memos.backends.sqlite.layout import Layout
 from memos.ports.stores import Feature, Features, Question
 from memos.relevance import NEIGHBOUR_WEIGHT
 
