@@ -23,6 +23,7 @@ Status: TypeAlias = Literal["activated", "resolving", "archived", "deleted"]
 Access: TypeAlias = Literal["read", "write"]
 Role: TypeAlias = Literal["ROOT", "ADMIN", "USER", "GUEST"]
 """What a user may do; ``memos.users.access`` says what that is."""
+KeyScope: TypeAlias = Literal["read", "write", "admin"]
 
 _NO_JSON: JsonObject = {}
 
@@ -336,3 +337,38 @@ class Grant:
     cube: str
     access: Access
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is kept of an API key: everything but the key.
+
+    Attributes:
+        id: Finds it; a part of the key that is no secret.
+        account: That of the server's own entries.
+        tenant: The account that it acts for.
+        name: What people call it.
+        digest: HMAC-SHA256 of its secret part, in hex.
+        scopes: What it may do; ``admin`` manages users, cubes and keys.
+        created_at: When it was made.
+        version: Rises with every change.
+        user: The only user that it may act for, or None for any.
+        cubes: The only cubes that it may touch, or None for any.
+        expires_at: From when on it is refused.
+        last_used_at: When it was used last, to the minute.
+        revoked_at: Since when it is refused.
+    """
+
+    id: str
+    account: str
+    tenant: str
+    name: str
+    digest: str
+    scopes: tuple[KeyScope, ...]
+    created_at: datetime
+    version: int = 0
+    user: str | None = None
+    cubes: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None

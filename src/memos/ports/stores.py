@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from memos.filters import Filter
 from memos.types import (
+    ApiKey,
     Batch,
     Change,
     Cube,
@@ -36,8 +37,8 @@ from memos.types import (
     Vector,
 )
 
-Entry: TypeAlias = User | Cube | Grant
-E = TypeVar("E", User, Cube, Grant)
+Entry: TypeAlias = User | Cube | Grant | ApiKey
+E = TypeVar("E", User, Cube, Grant, ApiKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,7 @@ class BlobStore(Protocol):
 
 
 class AccountStore(Protocol):
-    """Users, cubes and grants, each a versioned entry of an account."""
+    """Users, cubes, grants and keys, each a versioned entry of an account."""
 
     async def get_entry(self, type_: type[E], account: str, id: str) -> E | None:
         """Return the entry, or None."""

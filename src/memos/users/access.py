@@ -21,8 +21,10 @@ from memos.errors import Forbidden, NotFound
 from memos.ports.stores import AccountStore
 from memos.types import Access, Grant, Role, Scope, User
 
-Power: TypeAlias = Literal["own_cubes", "write", "manage_cubes", "manage_users", "manage_admins"]
-_USER: Final[frozenset[Power]] = frozenset({"own_cubes", "write"})
+Power: TypeAlias = Literal[
+    "own_cubes", "write", "share", "manage_cubes", "manage_users", "manage_admins"
+]
+_USER: Final[frozenset[Power]] = frozenset({"own_cubes", "write", "share"})
 _ADMIN: Final[frozenset[Power]] = frozenset({*_USER, "manage_cubes", "manage_users"})
 POWERS: Final[Mapping[Role, frozenset[Power]]] = {
     "ROOT": frozenset({*_ADMIN, "manage_admins"}),
@@ -30,13 +32,37 @@ POWERS: Final[Mapping[Role, frozenset[Power]]] = {
     "USER": _USER,
     "GUEST": frozenset(),
 }
+_MANAGING: Final[frozenset[Power]] = frozenset(
+    {"share", "manage_cubes", "manage_users", "manage_admins"}
+)
 _TOLD: Final[Mapping[Power, str]] = {
     "own_cubes": "own cubes",
     "write": "write memories",
+    "share": "decide who uses a cube",
     "manage_cubes": "manage the cubes of others",
     "manage_users": "manage users",
     "manage_admins": "manage ADMINs and ROOTs",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the credentials of a call allow, whatever its user may do beyond that.
+
+    Attributes:
+        user: The only user that may act, or None for any.
+        cubes: The only cubes that may be touched, or None for any.
+        write: Whether memories may be changed.
+        manage: Whether users, roles and the rights to cubes may be changed.
+    """
+
+    user: str | None = None
+    cubes: frozenset[str] | None = None
+    write: bool = True
+    manage: bool = True
+
+
+UNLIMITED: Final = Limits()
 
 
 def may(user: User, power: Power) -> bool:
@@ -46,10 +72,11 @@ def may(user: User, power: Power) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Decides for the principals of one account."""
+    """Decides for the principals of one account, within the limits of a call's credentials."""
 
     store: AccountStore
     account: str
+    limits: Limits = UNLIMITED
 
     async def scope(
         self, principal: str, cubes: Sequence[str] | None = None, need: Access = "read"
@@ -62,7 +89,7 @@ class Gate:
             Forbidden: The user was deactivated, or the cube can be read, and ``need`` is
                 ``write``.
         """
-        held = _held(*await self._standing(principal))
+        held = self._held(*await self._standing(principal))
         scope = Scope(self.account, principal, held)
         if cubes is None:
             return scope
@@ -81,13 +108,26 @@ class Gate:
             Forbidden: It was deactivated, or its role lacks the power.
         """
         user, _ = await self._standing(principal)
+        if power in _MANAGING and not self.limits.manage:
+            raise Forbidden("the API key lacks the scope 'admin'", code="key_scope")
         if power is not None and not may(user, power):
             raise Forbidden(
                 f"user {principal!r} is a {user.role}, which may not {_TOLD[power]}", code="role"
             )
         return user
 
+    def _held(self, user: User, grants: Sequence[Grant]) -> dict[str, Access]:
+        write = self.limits.write and may(user, "write")
+        touched = self.limits.cubes
+        return {
+            grant.cube: grant.access if write else "read"
+            for grant in grants
+            if touched is None or grant.cube in touched
+        }
+
     async def _standing(self, principal: str) -> tuple[User, list[Grant]]:
+        if self.limits.user not in (None, principal):
+            raise Forbidden("the API key acts for another user", code="key_user")
         user, grants = await self.store.standing(self.account, principal)
         if user is None:
             raise NotFound(
@@ -108,9 +148,3 @@ def narrowed(scope: Scope, cube: str) -> Scope:
     if cube not in scope.grants:
         raise Forbidden(f"user {scope.principal!r} has no cube {cube!r}")
     return Scope(scope.account, scope.principal, {cube: scope.grants[cube]})
-
-
-def _held(user: User, grants: Sequence[Grant]) -> dict[str, Access]:
-    if may(user, "write"):
-        return {grant.cube: grant.access for grant in grants}
-    return {grant.cube: "read" for grant in grants}

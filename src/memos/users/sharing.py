@@ -227,7 +227,7 @@ class Cubes:
 
     async def _managed(self, id: str, user: str | None) -> Cube:
         """Return a cube that the user owns, or may manage by its role."""
-        actor = await self._gate.actor(user or self._default)
+        actor = await self._gate.actor(user or self._default, "share")
         found = await self._store.get_entry(Cube, self._gate.account, id)
         if found is not None and (found.owner == actor.id or may(actor, "manage_cubes")):
             return found
