@@ -1,0 +1,1 @@
+"""MemOS over HTTP."""

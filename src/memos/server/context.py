@@ -1,0 +1,127 @@
+"""What surrounds every request: its ids, its log line, its size, and the headers of its answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
+
+import uuid_utils
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from memos.server.problems import Problem, answer
+from memos.telemetry import bind, observe
+
+_logger: Final = logging.getLogger(__name__)
+_TRACE_HEADERS: Final = ("g-trace-id", "x-trace-id", "trace-id")
+_TRACE_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+_SERVER_ERROR: Final = 500
+
+
+def trace_id(headers: Headers) -> str:
+    """Return the caller's trace id: the first of the known headers that is one, or a new one."""
+    for name in _TRACE_HEADERS:
+        value = headers.get(name, "")
+        if _TRACE_ID.fullmatch(value):
+            return value
+    parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return parent[1] if parent else uuid_utils.uuid7().hex
+
+
+class RequestContext:
+    """Gives every request a trace id, a log line, metrics, and its answer safe headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace, request = trace_id(Headers(scope=scope)), str(uuid_utils.uuid7())
+        start, status = time.perf_counter(), _SERVER_ERROR
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = cast("int", message["status"])
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                headers["X-Trace-Id"], headers["X-Request-Id"] = trace, request
+            await send(message)
+
+        with bind(trace_id=trace, request_id=request):
+            try:
+                await self._app(scope, receive, sending)
+            finally:
+                self._note(scope, status, time.perf_counter() - start)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unknown")
+        method = str(scope["method"])
+        observe("http_request_seconds", seconds, method=method, route=route, status=str(status))
+        facts = {"method": method, "route": route, "status": status}
+        _logger.info("request", extra={**facts, "ms": round(seconds * 1000, 1)})
+
+
+class BodyLimit:
+    """Refuses bodies that are larger than the routes below a path may take."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int, larger: Mapping[str, int]) -> None:
+        """Limit bodies; ``larger`` has other limits for paths that begin with its keys."""
+        self._app = app
+        self._most = most_bytes
+        self._larger = larger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        most = self._limit(str(scope["path"]), self._larger.items())
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > most:
+            await _refuse(scope, receive, send, most)
+            return
+        received, refused = 0, False
+
+        async def receiving() -> Message:
+            nonlocal received, refused
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > most:
+                refused = True
+                return {"type": "http.disconnect"}
+            return message
+
+        async def sending(message: Message) -> None:
+            if not refused:  # what the application says of a body that ended is not the reason
+                await send(message)
+
+        await self._app(scope, receiving, sending)
+        if refused:
+            await _refuse(scope, receive, send, most)
+
+    def _limit(self, path: str, larger: Iterable[tuple[str, int]]) -> int:
+        return max((most for prefix, most in larger if path.startswith(prefix)), default=self._most)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, most: int) -> None:
+    detail = f"the body may have at most {most} bytes"
+    request = Request(scope, receive)
+    await answer(request, Problem(413, "too_large", detail))(scope, receive, send)

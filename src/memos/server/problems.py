@@ -1,0 +1,139 @@
+"""Errors as answers: problem details (RFC 9457) with the stable codes of ``memos.errors``.
+
+A dialect of MemOS has an envelope of its own; it registers a renderer for its paths. Whatever goes
+wrong, the status says so: nothing answers 200 for a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from memos.errors import MemosError, RateLimited, Unauthenticated, UpstreamError
+from memos.telemetry import bound
+
+_logger: Final = logging.getLogger(__name__)
+MEDIA_TYPE: Final = "application/problem+json"
+_CODES: Final[Mapping[int, str]] = {
+    400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found",
+    405: "method_not_allowed", 406: "not_acceptable", 409: "conflict", 411: "length_required",
+    412: "precondition_failed", 413: "too_large", 415: "unsupported_media_type",
+    422: "invalid_input", 429: "too_many_requests", 501: "not_built_yet",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong, before it has a form.
+
+    Attributes:
+        status: The HTTP status.
+        code: The stable word of the error.
+        detail: One sentence for a person.
+        errors: Where the request is malformed: places and messages, never its values.
+        context: Further named facts.
+        headers: What the status asks for.
+    """
+
+    status: int
+    code: str
+    detail: str
+    errors: Sequence[Mapping[str, object]] = ()
+    context: Mapping[str, object] = field(default_factory=dict[str, object])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+Renderer: TypeAlias = Callable[[Request, Problem], Response]
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of ``app`` end in an answer of its dialect's form."""
+    app.add_exception_handler(MemosError, _memos)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def render_for(app: FastAPI, prefix: str, renderer: Renderer) -> None:
+    """Let ``renderer`` give errors below ``prefix`` their form."""
+    app.state.renderers = {**getattr(app.state, "renderers", {}), prefix: renderer}
+
+
+def of_error(error: MemosError) -> Problem:
+    """Return the problem that an error of this package is."""
+    headers: dict[str, str] = {}
+    context = {name: value for name, value in error.context.items() if _is_plain(value)}
+    status = error.status
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UpstreamError):
+        context |= {"service": error.service, "retryable": error.retryable}
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    return Problem(status, error.code, error.detail, context=context, headers=headers)
+
+
+def answer(request: Request, problem: Problem) -> Response:
+    """Return a problem in the form of the dialect that the request speaks."""
+    renderers = cast("Mapping[str, Renderer]", getattr(request.app.state, "renderers", {}))
+    path = request.url.path
+    matching = [p for p in renderers if path == p or path.startswith(p.rstrip("/") + "/")]
+    renderer = renderers[max(matching, key=len)] if matching else native
+    return renderer(request, problem)
+
+
+def native(_request: Request, problem: Problem) -> Response:
+    """Return problem details."""
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        **({"errors": list(problem.errors)} if problem.errors else {}),
+        **({"context": dict(problem.context)} if problem.context else {}),
+        **{name: value for name, value in bound().items() if name == "trace_id"},
+    }
+    return JSONResponse(body, problem.status, dict(problem.headers), MEDIA_TYPE)
+
+
+async def _memos(request: Request, error: Exception) -> Response:
+    problem = of_error(cast("MemosError", error))
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _logger.warning("failed", extra={"code": problem.code, "status": problem.status})
+    return answer(request, problem)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    found = cast("Sequence[Mapping[str, Any]]", cast("RequestValidationError", error).errors())
+    errors = [
+        {"loc": [str(part) for part in item["loc"]], "msg": item["msg"], "type": item["type"]}
+        for item in found
+    ]
+    told = "; ".join(f"{'.'.join(item['loc'])}: {item['msg']}" for item in errors[:5])
+    return answer(request, Problem(422, "invalid_input", told, errors=errors))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    raised = cast("HTTPException", error)
+    code = _CODES.get(raised.status_code, "error")
+    headers = dict(raised.headers or {})
+    return answer(request, Problem(raised.status_code, code, raised.detail, headers=headers))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    _logger.error("failed unexpectedly", exc_info=error)
+    detail = "something failed that should not; the log knows it by the trace id"
+    return answer(request, Problem(500, "internal", detail))
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | tuple)
