@@ -30,14 +30,15 @@ from memos.types import (
     Receipt,
     Scope,
     Scored,
+    Spending,
     Statistics,
     Tombstone,
     User,
     Vector,
 )
 
-Entry: TypeAlias = User | Cube | Grant
-E = TypeVar("E", User, Cube, Grant)
+Entry: TypeAlias = User | Cube | Grant | Spending
+E = TypeVar("E", User, Cube, Grant, Spending)
 
 
 @dataclass(frozen=True, slots=True)
