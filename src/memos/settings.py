@@ -125,6 +125,15 @@ class Settings(_Section):
     search: SearchSettings = Field(default_factory=SearchSettings, description="Searching.")
     services: ServiceSettings = Field(default_factory=ServiceSettings, description="Credentials.")
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        """Yield fields as they are shown: what an adapter's section keeps secret is masked."""
+        for name, value in super().__repr_args__():
+            if name in _ADAPTERS:
+                shown = _flat(cast("Mapping[str, object]", value), "")
+                yield name, {path: mask(f"{name}.{path}", v) for path, (v, _) in shown.items()}
+            else:
+                yield name, value
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -201,7 +210,10 @@ def rows(loaded: Loaded) -> Iterator[tuple[str, str, str]]:
 def mask(path: str, value: object) -> str:
     """Return a value as text, or stars where the name says that it is secret."""
     name = path.rpartition(".")[2].lower()
-    if value not in (None, "") and any(part.endswith(_SECRET_WORDS) for part in name.split("_")):
+    secret = ".extra_headers." in path or any(
+        part.endswith(_SECRET_WORDS) for part in name.split("_")
+    )
+    if value not in (None, "") and secret:
         return "********"
     return "" if value is None else str(value)
 

@@ -159,7 +159,32 @@ class _SyncCubes:
         return self._portal.call(lambda mos: mos.cubes.list(user=user))
 
 
-class MOS:
+class _SyncChat:
+    """Talking with a model; see ``AsyncMOS``."""
+
+    _portal: _Portal
+
+    def chat(self, query: str, **options: Unpack[ChatOptions]) -> ChatResult:
+        """Answer from what is remembered; see ``AsyncMOS.chat``."""
+        return self._portal.call(lambda mos: mos.chat(query, **options))
+
+    def chat_stream(
+        self, query: str, **options: Unpack[ChatOptions]
+    ) -> Generator[ChatStreamEvent, None, None]:
+        """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
+        events = self._portal.call(lambda mos: _begun(mos.chat_stream(query, **options)))
+        try:
+            while (event := self._portal.call(lambda _: _following(events))) is not None:
+                yield event
+        finally:
+            self._portal.call(lambda _: events.aclose())
+
+    def usage(self, **options: Unpack[UsageOptions]) -> UsageReport:
+        """Return what chat models took; see ``AsyncMOS.usage``."""
+        return self._portal.call(lambda mos: mos.usage(**options))
+
+
+class MOS(_SyncChat):
     """Remembers what agents hand over, and finds what matters, with its sources.
 
     Made by ``MOS.open`` or ``MOS.simple``; everything opens with the first call. Use it as a
@@ -221,25 +246,6 @@ class MOS:
     def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchResult:
         """Find what answers ``query``; see ``AsyncMOS.search``."""
         return self._portal.call(lambda mos: mos.search(query, **options))
-
-    def chat(self, query: str, **options: Unpack[ChatOptions]) -> ChatResult:
-        """Answer from what is remembered; see ``AsyncMOS.chat``."""
-        return self._portal.call(lambda mos: mos.chat(query, **options))
-
-    def chat_stream(
-        self, query: str, **options: Unpack[ChatOptions]
-    ) -> Generator[ChatStreamEvent, None, None]:
-        """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
-        events = self._portal.call(lambda mos: _begun(mos.chat_stream(query, **options)))
-        try:
-            while (event := self._portal.call(lambda _: _following(events))) is not None:
-                yield event
-        finally:
-            self._portal.call(lambda _: events.aclose())
-
-    def usage(self, **options: Unpack[UsageOptions]) -> UsageReport:
-        """Return what chat models took; see ``AsyncMOS.usage``."""
-        return self._portal.call(lambda mos: mos.usage(**options))
 
     def get(self, id: str, *, resolve: bool = False, **who: Unpack[Where]) -> Memory:
         """Return a memory; see ``AsyncMOS.get``."""

@@ -422,9 +422,9 @@ async def test_every_exception_of_the_driver_is_mapped(kind: type[Exception]) ->
         error = kind("said", request=None, response=None) if count == 3 else kind("said")
     settings = OpenAIEmbedderSettings(base_url="http://localhost", model="m", max_retries=0)
     async with httpx.AsyncClient(transport=Failing(error)) as client:
+        embedder = HttpEmbedder(Service(endpoint(settings), client), dialect(settings))
         with pytest.raises((ModelError, Timeout)):
-            service = Service(endpoint(settings), client)
-            await HttpEmbedder(service, dialect(settings)).embed(["a"], "query")
+            await embedder.embed(["a"], "query")
 
 
 @pytest.mark.anyio

@@ -220,6 +220,13 @@ async def connected(
         yield Service(endpoint, client, sleep)
 
 
+def bearer(key: SecretStr | None) -> dict[str, SecretStr]:
+    """Return the header that carries a key, if there is one."""
+    if key is None:
+        return {}
+    return {"Authorization": SecretStr(f"Bearer {key.get_secret_value()}")}
+
+
 async def events(lines: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     """Yield the data of server-sent events (WHATWG HTML, 9.2); comments and names are skipped."""
     held: list[str] = []

@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import anyio
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
-from memos.models._http.service import Endpoint, Service, Sleep, connected, sendable, strings
+from memos.models._http.service import (
+    Endpoint,
+    Service,
+    Sleep,
+    bearer,
+    connected,
+    sendable,
+    strings,
+)
 from memos.ports.backend import Backend, Opened, Role
 
 
@@ -89,7 +97,11 @@ class HttpReranker:
     def _body(self, query: str, texts: Sequence[str]) -> Mapping[str, object]:
         if self._settings.shape == "tei":
             return {"query": query, "texts": texts, "truncate": True}
-        body = {"model": self._settings.model, "query": query, "documents": texts}
+        body: dict[str, object] = {
+            "model": self._settings.model,
+            "query": query,
+            "documents": texts,
+        }
         if self._settings.shape in ("cohere", "jina"):
             body["top_n"] = len(texts)
         return body
@@ -102,7 +114,9 @@ def _scores(content: bytes, count: int) -> list[float]:
         ValueError: It is something else; the text of the error quotes nothing of it.
     """
     try:
-        found = msgspec.json.decode(content, type=list[_Item] | _Answer)
+        found = cast(
+            "list[_Item] | _Answer", msgspec.json.decode(content, type=list[_Item] | _Answer)
+        )
     except msgspec.DecodeError as error:
         raise ValueError(type(error).__name__) from error
     items = found if isinstance(found, list) else (found.results or found.data or [])
@@ -123,13 +137,9 @@ async def open_http(
     settings: HttpRerankerSettings, *, sleep: Sleep = anyio.sleep
 ) -> AsyncGenerator[Opened, None]:
     """Open a connection pool; nothing is asked before the first search."""
-    key = settings.api_key
-    headers = (
-        {} if key is None else {"Authorization": SecretStr(f"Bearer {key.get_secret_value()}")}
-    )
     endpoint = Endpoint(
-        "reranking server", settings.model, str(settings.url), headers, settings.timeout_s,
-        settings.max_retries,
+        "reranking server", settings.model, str(settings.url), bearer(settings.api_key),
+        settings.timeout_s, settings.max_retries,
     )  # fmt: skip
     async with connected(endpoint, sleep) as service:
         yield Opened(reranker=HttpReranker(settings, service))

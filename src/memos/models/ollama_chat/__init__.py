@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 import anyio
-from pydantic import HttpUrl, SecretStr
+from pydantic import HttpUrl
 
 from memos.models._http.chat import ChatSettings, HttpChat
-from memos.models._http.service import Endpoint, Sleep, connected
+from memos.models._http.service import Endpoint, Sleep, bearer, connected
 from memos.models.ollama_chat.wire import OllamaDialect
 from memos.ports.backend import Backend, Opened, Role
 
@@ -38,11 +38,9 @@ async def open_ollama(
     settings: OllamaChatSettings, *, sleep: Sleep = anyio.sleep
 ) -> AsyncGenerator[Opened, None]:
     """Open a connection pool; nothing is asked before the first message."""
-    headers: dict[str, SecretStr] = {}
-    if settings.api_key is not None:
-        headers["Authorization"] = SecretStr(f"Bearer {settings.api_key.get_secret_value()}")
     endpoint = Endpoint(
-        "chat server", settings.model, f"{str(settings.base_url).rstrip('/')}/api/chat", headers,
+        "chat server", settings.model, f"{str(settings.base_url).rstrip('/')}/api/chat",
+        bearer(settings.api_key),
         settings.timeout_s, settings.max_retries,
     )  # fmt: skip
     dialect = OllamaDialect(

@@ -14,7 +14,7 @@ import anyio
 from pydantic import Field, HttpUrl, SecretStr
 
 from memos.models._http.chat import ChatSettings, HttpChat
-from memos.models._http.service import Endpoint, Sleep, connected
+from memos.models._http.service import Endpoint, Sleep, bearer, connected
 from memos.models.openai_chat.wire import OpenAIDialect
 from memos.ports.backend import Backend, Opened, Role
 from memos.types import Json
@@ -52,8 +52,7 @@ def _endpoint(settings: OpenAIChatSettings) -> Endpoint:
     headers = dict(settings.extra_headers)
     if settings.api_version is None:
         url = f"{base}/chat/completions"
-        if settings.api_key is not None:
-            headers["Authorization"] = SecretStr(f"Bearer {settings.api_key.get_secret_value()}")
+        headers |= bearer(settings.api_key)
     else:
         deployment = quote(settings.deployment or settings.model, safe="")
         url = (

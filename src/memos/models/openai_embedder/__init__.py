@@ -11,7 +11,7 @@ import anyio
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
 from memos.models._http.embedding import EmbeddingDialect, HttpEmbedder
-from memos.models._http.service import Endpoint, Sleep, connected
+from memos.models._http.service import Endpoint, Sleep, bearer, connected
 from memos.models.openai_embedder import wire
 from memos.ports.backend import Backend, Opened, Role
 from memos.ports.models import EmbedRole
@@ -65,13 +65,9 @@ def dialect(settings: OpenAIEmbedderSettings) -> EmbeddingDialect:
 
 def endpoint(settings: OpenAIEmbedderSettings) -> Endpoint:
     """Return where the server is."""
-    key = settings.api_key
-    headers = (
-        {} if key is None else {"Authorization": SecretStr(f"Bearer {key.get_secret_value()}")}
-    )
     return Endpoint(
         "embedding server", settings.model, f"{str(settings.base_url).rstrip('/')}/embeddings",
-        headers, settings.timeout_s, settings.max_retries,
+        bearer(settings.api_key), settings.timeout_s, settings.max_retries,
     )  # fmt: skip
 
 
