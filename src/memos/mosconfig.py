@@ -17,6 +17,14 @@ from typing import Annotated, Final, TypeAlias, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memos.errors import ConfigError
+from memos.mosmodels import (
+    AZURE_VERSION,
+    CHATS,
+    NO_RERANKER,
+    RERANKERS,
+    with_chat,
+    with_reranker,
+)
 
 _Object: TypeAlias = dict[str, object]
 
@@ -48,21 +56,6 @@ _MODEL: Final = "reading by a model"
 _CHUNKS: Final = "MemOS's chunks of a conversation"
 _BACKUP: Final = "a second embedding server"
 _SCHEDULER: Final = "the scheduler"
-_CHATS: Final[Mapping[str, tuple[str, str | None]]] = {
-    "openai": ("openai", None),
-    "openai_new": ("openai", None),
-    "azure": ("openai", None),
-    "vllm": ("openai", "http://localhost:8088/v1"),
-    "qwen": ("openai", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
-    "deepseek": ("openai", "https://api.deepseek.com"),
-    "minimax": ("openai", "https://api.minimax.io/v1"),
-    "ollama": ("ollama", None),
-    "anthropic": ("anthropic", None),
-}
-"""MemOS's name of a chat model's kind -> ours, and the URL that it is found under."""
-_RERANKERS: Final = {"http_bge": "http", "bge": "http", "cosine_local": "cosine"}
-_NO_RERANKER: Final = ("noop", "none", "disabled")
-_AZURE_VERSION: Final = "2024-03-01-preview"
 
 NAMES: Final[Mapping[str, Name]] = {
     "OPENAI_API_KEY": Name("services.openai_api_key"),
@@ -88,14 +81,16 @@ NAMES: Final[Mapping[str, Name]] = {
             MOS_USER_MEMORY="1000000"),
     **_asks("another user store", MOS_USER_MANAGER_BACKEND="sqlite"),
     "MOS_CHAT_MODEL": Name("chat.model"),
-    "MOS_CHAT_MODEL_PROVIDER": Name("chat.kind", "another chat model", tuple(_CHATS)),
+    "MOS_CHAT_MODEL_PROVIDER": Name(  # Azure's needs a version, which has no name here
+        "chat.kind", "another chat model", tuple(name for name in CHATS if name != "azure")
+    ),
     "MOS_CHAT_TEMPERATURE": Name("chat.temperature"),
     "MOS_MAX_TOKENS": Name("chat.max_tokens"),
     "MOS_TOP_P": Name("chat.top_p"),
     "MINIMAX_API_KEY": Name("chat.api_key"),
     "MINIMAX_API_BASE": Name("chat.base_url"),
     "MOS_RERANKER_BACKEND": Name(
-        "reranker.kind", "another reranker", (*_RERANKERS, *_NO_RERANKER)
+        "reranker.kind", "another reranker", (*RERANKERS, *NO_RERANKER)
     ),
     "MOS_RERANKER_URL": Name("reranker.url"),
     "MOS_RERANKER_MODEL": Name("reranker.model"),
@@ -161,38 +156,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str]
         found["embedder.kind"] = (_PROVIDER, chosen[0])
     else:
         found.pop("embedder.dimensions", None)
-    return _with_reranker(_with_chat(found, asked), asked)
-
-
-def _with_chat(
-    found: dict[str, tuple[object, str]], asked: Mapping[str, str]
-) -> dict[str, tuple[object, str]]:
-    """Complete the chat model, or leave it out when none is named: a key alone asks for nothing."""
-    if "MOS_CHAT_MODEL" not in asked:
-        return {path: entry for path, entry in found.items() if not path.startswith("chat.")}
-    provider = asked.get("MOS_CHAT_MODEL_PROVIDER", _PROVIDER).lower()
-    source = "MOS_CHAT_MODEL_PROVIDER"
-    source = source if source in asked else "MOS_CHAT_MODEL"
-    kind, url = _CHATS[provider]
-    if provider != "minimax":
-        found.pop("chat.api_key", None)
-        found.pop("chat.base_url", None)
-    if url is not None and "OPENAI_API_BASE" not in asked:
-        found.setdefault("chat.base_url", (url, source))
-    return {**found, "chat.kind": (kind, source)}
-
-
-def _with_reranker(
-    found: dict[str, tuple[object, str]], asked: Mapping[str, str]
-) -> dict[str, tuple[object, str]]:
-    name = "MOS_RERANKER_BACKEND"
-    kind = _RERANKERS.get(asked.get(name, "").lower())
-    own = {path: entry for path, entry in found.items() if path.startswith("reranker.")}
-    rest = {path: entry for path, entry in found.items() if path not in own}
-    if kind is None:  # an address alone asks for nothing
-        return rest
-    fields = own if kind == "http" else {}
-    return {**rest, **fields, "reranker.kind": (kind, name)}
+    return with_reranker(with_chat(found, asked), asked)
 
 
 def _known(name: str) -> Name | None:
@@ -319,7 +283,7 @@ class _Chatting(_Part):
 
 
 class _ChatFactory(_Part):
-    backend: Annotated[str, _Asks("another chat model", tuple(_CHATS))]
+    backend: Annotated[str, _Asks("another chat model", tuple(CHATS))]
     config: _Chatting
 
 
@@ -458,7 +422,7 @@ def _tree(
 
 def _chat(backend: str, config: _Chatting) -> dict[str, object]:
     """Return the sections of a chat model, and of the one behind it."""
-    kind, url = _CHATS[backend]
+    kind, url = CHATS[backend]
     # Reasoning is never part of an answer of ours: remove_think_prefix asks for nothing.
     own: dict[str, object] = {
         "kind": kind,
@@ -470,7 +434,7 @@ def _chat(backend: str, config: _Chatting) -> dict[str, object]:
         "top_p": config.top_p,
     }
     if backend == "azure":
-        own["api_version"] = config.api_version or _AZURE_VERSION
+        own["api_version"] = config.api_version or AZURE_VERSION
     if kind == "ollama":
         own["think"] = config.enable_thinking
     if kind == "openai":
