@@ -179,7 +179,8 @@ def ollama(asked: Asked) -> Answer:
     said = {"model": asked.body["model"], "message": {"role": "assistant", "content": "Hello"}}
     end = {"done": True, "done_reason": "stop", "prompt_eval_count": 20, "eval_count": 3}
     if not asked.body["stream"]:
-        return Answer(as_json({**said, **end}))
+        whole = {"role": "assistant", "content": "Hello there."}
+        return Answer(as_json({**said, "message": whole, **end}))
     rest = {"message": {"role": "assistant", "content": " there."}, "done": False}
     return Answer(lines({**said, "done": False}, rest, {"message": {"content": ""}, **end}))
 
