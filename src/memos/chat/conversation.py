@@ -248,19 +248,23 @@ class Chat:
         tail = await self.records.tail(asked.place, asked.writing, rows)
         session = said(tail.memories)
         history = kept(asked.frame, session, asked.question)
-        found, liked = await self._search(asked)
-        left_out = {id for message in history for id in message.ids}
-        left_out |= {hit.memory.id for hit in liked.hits}
+        shown = {id for message in history for id in message.ids}
+        found, liked = await self._search(asked, len(shown))
+        shown |= {hit.memory.id for hit in liked.hits}
+        fresh = [hit.memory for hit in found.hits if hit.memory.id not in shown]
         made = prompt(
             asked.frame, history, asked.question, asked.at,
-            memories=[hit.memory for hit in found.hits if hit.memory.id not in left_out],
+            memories=fresh[: asked.limit],
             preferences=[hit.memory for hit in liked.hits],
         )  # fmt: skip
         degraded = tuple(dict.fromkeys((*found.degraded, *liked.degraded)))
         return _Context(made, session[-1].turn + 1 if session else 0, degraded)
 
-    async def _search(self, asked: _Asked) -> tuple[SearchResult, SearchResult]:
-        """Return what answers the question, and the preferences that bear on it."""
+    async def _search(self, asked: _Asked, shown: int) -> tuple[SearchResult, SearchResult]:
+        """Return what answers the question, and the preferences that bear on it.
+
+        ``shown`` memories stand in the history and do not count.
+        """
         liked = parse({"kind": _PREFERENCE})
         results: dict[str, SearchResult] = {}
 
@@ -273,7 +277,7 @@ class Chat:
             results[what] = await self.retrieve.search(query, asked.reading)
 
         # The question is embedded once: the second search finds its vector in the cache.
-        await look("memories", asked.where, asked.limit)
+        await look("memories", asked.where, asked.limit + shown + _PREFERENCES)
         await look("preferences", liked, _PREFERENCES)
         return results["memories"], results["preferences"]
 
