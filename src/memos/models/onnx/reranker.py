@@ -66,13 +66,12 @@ class CrossEncoder:
     @cached_property
     def _tokenizer(self) -> PairTokenizer:
         tokenizer = load_tokenizer(self._files.tokenizer)
-        # The text is cut, not the question.
-        tokenizer.enable_truncation(self._files.tokens, strategy="only_second")
+        # A question has half of the room at most, so it is the text that is cut.
+        tokenizer.enable_truncation(self._files.tokens, strategy="longest_first")
         return tokenizer
 
     def scores(self, query: str, texts: Sequence[str]) -> list[float]:
         """Return one score per text."""
-        # Half of the room at most, so that something of every text is read.
         asked = self._shortened(query, self._files.tokens // 2)
         # Equal lengths together: padding is computed too.
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
