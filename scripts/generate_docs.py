@@ -19,19 +19,36 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from memos import mosconfig, registry
+from memos.ports.backend import Role
 from memos.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
-ADAPTERS: Mapping[str, str] = {"sqlite": "store", "onnx": "embedder", "openai": "embedder"}
+ADAPTERS: tuple[tuple[str, Role], ...] = (
+    ("sqlite", Role.RECORDS),
+    ("onnx", Role.EMBEDDER),
+    ("openai", Role.EMBEDDER),
+    ("ollama", Role.EMBEDDER),
+    ("openai", Role.CHAT),
+    ("ollama", Role.CHAT),
+    ("anthropic", Role.CHAT),
+    ("http", Role.RERANKER),
+    ("onnx", Role.RERANKER),
+)
+SECTIONS: Mapping[Role, str] = {
+    Role.RECORDS: "store",
+    Role.EMBEDDER: "embedder",
+    Role.CHAT: "chat",
+    Role.RERANKER: "reranker",
+}
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
 def settings_block() -> str:
     """Return the tables of the settings tree and of every adapter's section."""
     parts = [_table(_rows(Settings, ""))]
-    for name, section in ADAPTERS.items():
-        form = registry.load(name).settings
+    for name, role in ADAPTERS:
+        section, form = SECTIONS[role], registry.load(name, role).settings
         parts += [f'### `{section}` with `kind = "{name}"`', _table(_rows(form, f"{section}."))]
     return "\n\n".join(parts)
 
@@ -96,7 +113,7 @@ def _rows(form: type[BaseModel], stem: str) -> Iterator[tuple[str, str, str, str
         if stem and name == "kind":
             continue  # the heading says it
         path = f"{stem}{name}"
-        if path in ADAPTERS.values():
+        if path in (*SECTIONS.values(), "chat_fallback"):
             path = f"{path}.kind"
         variable = PREFIX + path.upper().replace(".", "__")
         meaning = field.description or documented.get(name, "")
@@ -108,7 +125,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Mapping):
-        value = value["kind"]
+        value = value.get("kind")
     if value is None or value == "":
         return "none"
     if isinstance(value, Path):

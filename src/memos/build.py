@@ -12,18 +12,22 @@ from typing import TypeVar
 import uuid_utils
 
 from memos import settings as configuration
+from memos.chat.accounting import Meter
+from memos.chat.conversation import Chat, ChatDefaults
+from memos.chat.prompt import SYSTEM, Frame
 from memos.errors import ConfigError, InvalidInput, MemosError
 from memos.forget import Forget
 from memos.ingest.pipeline import Ingest
 from memos.maintain import Maintain
 from memos.mos import Defaults, MemoryOperations, Parts
 from memos.ports.backend import Opened, Role
-from memos.ports.models import Embedder
+from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.ports.stores import FeatureIndex
 from memos.registry import resolve
 from memos.retrieve.features import LaneFeatures
 from memos.retrieve.pipeline import Retrieve
 from memos.retrieve.recipe import named
+from memos.retrieve.rerank import CosineReranker
 from memos.settings import Settings
 from memos.users.access import Gate, narrowed
 from memos.users.service import Users, check_id
@@ -45,13 +49,19 @@ class AsyncMOS(MemoryOperations):
     @staticmethod
     @asynccontextmanager
     async def open(
-        settings: Settings | None = None, *, embedder: Embedder | None = None
+        settings: Settings | None = None,
+        *,
+        embedder: Embedder | None = None,
+        chat: ChatModel | None = None,
+        reranker: Reranker | None = None,
     ) -> AsyncGenerator[AsyncMOS, None]:
         """Open every adapter that the settings name, and compose them.
 
         Args:
             settings: The settings; those of the environment and its files when None.
             embedder: Use this embedder in place of the configured one.
+            chat: Use this chat model in place of the configured ones.
+            reranker: Use this reranker in place of the configured one.
 
         Raises:
             ConfigError: The settings cannot work.
@@ -64,7 +74,12 @@ class AsyncMOS(MemoryOperations):
                 opened = await _open(stack, "embedder", settings.embedder, Role.EMBEDDER, settings)
                 embedder = _need(opened.embedder, "embedder", Role.EMBEDDER)
             store = await _open(stack, "store", settings.store, Role.RECORDS, settings)
-            mos = AsyncMOS(_compose(settings, store, embedder))
+            models = Models(
+                embedder,
+                await _chats(stack, settings) if chat is None else (chat,),
+                await _reranker(stack, settings, embedder) if reranker is None else reranker,
+            )
+            mos = AsyncMOS(_compose(settings, store, models))
             await mos.users.ensure(settings.user)
             yield mos
 
@@ -134,13 +149,48 @@ def _filled(section: Mapping[str, object], settings: Settings) -> Mapping[str, o
     filled = dict(section)
     if filled.get("kind") == "sqlite":
         filled.setdefault("path", settings.home)
-    if filled.get("kind") == "openai":
+    if filled.get("kind") == "openai" and "api_version" not in filled:
         fallback = {
             "api_key": settings.services.openai_api_key,
             "base_url": settings.services.openai_base_url,
         }
         filled = {k: v for k, v in fallback.items() if v is not None} | filled
     return filled
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models behind an ``AsyncMOS``; chat models in the order in which they are asked."""
+
+    embedder: Embedder
+    chats: tuple[ChatModel, ...]
+    reranker: Reranker | None
+
+
+async def _chats(stack: AsyncExitStack, settings: Settings) -> tuple[ChatModel, ...]:
+    sections = {"chat": settings.chat, "chat_fallback": settings.chat_fallback}
+    if settings.chat_fallback and not settings.chat:
+        raise ConfigError(
+            "chat_fallback is set and chat is not; name the first model in chat",
+            code="invalid_settings",
+        )
+    found: list[ChatModel] = []
+    for path, section in sections.items():
+        if section:
+            opened = await _open(stack, path, section, Role.CHAT, settings)
+            found.append(_need(opened.chat, path, Role.CHAT))
+    return tuple(found)
+
+
+async def _reranker(
+    stack: AsyncExitStack, settings: Settings, embedder: Embedder
+) -> Reranker | None:
+    if not settings.reranker:
+        return None
+    if settings.reranker.get("kind") == "cosine":  # it needs what no adapter is given: our embedder
+        return CosineReranker(embedder)
+    opened = await _open(stack, "reranker", settings.reranker, Role.RERANKER, settings)
+    return _need(opened.reranker, "reranker", Role.RERANKER)
 
 
 def _check(settings: Settings) -> None:
@@ -152,21 +202,34 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"settings: {error.detail}", code="invalid_settings") from None
 
 
-def _compose(settings: Settings, store: Opened, embedder: Embedder) -> Parts:
+def _compose(settings: Settings, store: Opened, models: Models) -> Parts:
+    embedder = models.embedder
     records = _need(store.records, "store", Role.RECORDS)
     accounts = _need(store.accounts, "store", Role.ACCOUNTS)
     gate = Gate(accounts, settings.account)
     ingest = Ingest(records, embedder, _now, new_id)
+    retrieve = Retrieve(records, _features(store), embedder, narrowed, models.reranker)
     return Parts(
         records=records,
         blobs=_need(store.blobs, "store", Role.BLOBS),
         gate=gate,
         ingest=ingest,
         forget=Forget(records),
-        retrieve=Retrieve(records, _features(store), embedder, narrowed),
+        retrieve=retrieve,
         users=Users(accounts, gate, settings.user, _now),
         cubes=Cubes(accounts, gate, settings.user, _now),
         maintain=Maintain(records, embedder, store.maintenance),
+        chat=Chat(
+            models=models.chats,
+            meter=Meter(accounts, settings.account, _now),
+            gate=gate,
+            records=records,
+            retrieve=retrieve,
+            ingest=ingest,
+            defaults=_chat_defaults(settings),
+            now=_now,
+            new_id=new_id,
+        ),
         defaults=Defaults(
             account=settings.account,
             user=settings.user,
@@ -178,6 +241,21 @@ def _compose(settings: Settings, store: Opened, embedder: Embedder) -> Parts:
             max_characters=settings.ingest.max_characters,
         ),
         now=_now,
+    )
+
+
+def _chat_defaults(settings: Settings) -> ChatDefaults:
+    shown = settings.prompt
+    return ChatDefaults(
+        account=settings.account,
+        user=settings.user,
+        session=settings.session,
+        frame=Frame(shown.system or SYSTEM, shown.budget, shown.max_turns_window),
+        limit=settings.search.limit,
+        recipe=settings.search.recipe,
+        candidates=settings.search.candidates,
+        chunk_tokens=settings.ingest.chunk_tokens,
+        max_characters=settings.ingest.max_characters,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -14,6 +14,8 @@ import anyio
 
 from memos import options as opt
 from memos._offload import Offload
+from memos.chat.accounting import UsageReport
+from memos.chat.conversation import Chat, ChatResult, ChatStreamEvent
 from memos.errors import Conflict, InvalidInput
 from memos.filters import parse, selects_everything
 from memos.forget import Forget, Mode, missing
@@ -23,10 +25,12 @@ from memos.kinds import KINDS
 from memos.maintain import Maintain
 from memos.options import (
     AddOptions,
+    ChatOptions,
     ForgetOptions,
     ListOptions,
     SearchOptions,
     UpdateOptions,
+    UsageOptions,
     Where,
     Who,
 )
@@ -98,6 +102,7 @@ class Parts:
     users: Users
     cubes: Cubes
     maintain: Maintain
+    chat: Chat
     defaults: Defaults
     now: Callable[[], datetime]
 
@@ -183,9 +188,42 @@ class MemoryOperations:
                 at=opt.moment(options.get("at"), "at") or self._parts.now(),
                 as_of=opt.moment(options.get("as_of"), "as_of"),
                 candidates=max(self._defaults.candidates, limit),
+                rerank=self._parts.retrieve.reranks(options.get("rerank")),
             ),
             scope,
         )
+
+    async def chat(self, query: str, **options: Unpack[ChatOptions]) -> ChatResult:
+        """Answer ``query`` from what is remembered, and remember the exchange.
+
+        Args:
+            query: What the user says.
+            **options: See ``ChatOptions``.
+
+        Raises:
+            ConfigError: No chat model is configured.
+            InvalidInput: The query or an option is malformed, or passes the prompt's budget.
+            ModelError: The model failed; what the user said is remembered all the same.
+        """
+        return await self._parts.chat.answer(query, options)
+
+    async def chat_stream(
+        self, query: str, **options: Unpack[ChatOptions]
+    ) -> AsyncGenerator[ChatStreamEvent, None]:
+        """Answer as ``chat`` does, piece by piece: ``Recalled``, deltas, at the end ``ChatDone``.
+
+        Whoever stops before the end closes the generator; what was said so far is remembered then.
+        """
+        async with aclosing(self._parts.chat.stream(query, options)) as events:
+            async for event in events:
+                yield event
+
+    async def usage(self, **options: Unpack[UsageOptions]) -> UsageReport:
+        """Return what chat models took for the cubes that the user may read, by day and model."""
+        opt.known(options, UsageOptions)
+        scope = await self._scope(options, "read")
+        since = opt.moment(options.get("since"), "since")
+        return await self._parts.chat.meter.report(sorted(scope.grants), since)
 
     async def get(self, id: str, *, resolve: bool = False, **who: Unpack[Where]) -> Memory:
         """Return the latest version of a memory, also when it was retired or superseded.

@@ -17,6 +17,14 @@ from typing import Annotated, Final, TypeAlias, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from memos.errors import ConfigError
+from memos.mosmodels import (
+    AZURE_VERSION,
+    CHATS,
+    NO_RERANKER,
+    RERANKERS,
+    with_chat,
+    with_reranker,
+)
 
 _Object: TypeAlias = dict[str, object]
 
@@ -72,11 +80,23 @@ NAMES: Final[Mapping[str, Name]] = {
     **_asks("a limit per tier", MOS_WORKING_MEMORY="20", MOS_LONGTERM_MEMORY="1000000",
             MOS_USER_MEMORY="1000000"),
     **_asks("another user store", MOS_USER_MANAGER_BACKEND="sqlite"),
-    **_asks("a chat model", MOS_CHAT_MODEL="", MOS_CHAT_MODEL_PROVIDER="",
-            MOS_CHAT_TEMPERATURE="0.8", MOS_MAX_TOKENS="", MOS_TOP_P="0.9"),
-    **_asks("a reranker", MOS_RERANKER_BACKEND="noop none disabled",
-            MOS_FEEDBACK_RERANKER_BACKEND="noop none disabled", MOS_RERANKER_URL="",
-            MOS_RERANKER_MODEL="", MOS_RERANKER_HEADERS_EXTRA="{}", MOS_RERANK_SOURCE="",
+    "MOS_CHAT_MODEL": Name("chat.model"),
+    "MOS_CHAT_MODEL_PROVIDER": Name(  # Azure's needs a version, which has no name here
+        "chat.kind", "another chat model", tuple(name for name in CHATS if name != "azure")
+    ),
+    "MOS_CHAT_TEMPERATURE": Name("chat.temperature"),
+    "MOS_MAX_TOKENS": Name("chat.max_tokens"),
+    "MOS_TOP_P": Name("chat.top_p"),
+    "MINIMAX_API_KEY": Name("chat.api_key"),
+    "MINIMAX_API_BASE": Name("chat.base_url"),
+    "MOS_RERANKER_BACKEND": Name(
+        "reranker.kind", "another reranker", (*RERANKERS, *NO_RERANKER)
+    ),
+    "MOS_RERANKER_URL": Name("reranker.url"),
+    "MOS_RERANKER_MODEL": Name("reranker.model"),
+    **_asks("such a reranker",
+            MOS_FEEDBACK_RERANKER_BACKEND="noop none disabled",
+            MOS_RERANKER_HEADERS_EXTRA="{}", MOS_RERANK_SOURCE="",
             MOS_RERANKER_STRATEGY="single_turn", MOS_RERANKER_MAX_TOKENS="8000",
             MOS_RERANKER_CONCAT_LEN="1000"),
     **_asks(_SCHEDULER, MOS_ENABLE_SCHEDULER=_NO, MOS_SCHEDULER_TOP_K="10",
@@ -136,7 +156,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str]
         found["embedder.kind"] = (_PROVIDER, chosen[0])
     else:
         found.pop("embedder.dimensions", None)
-    return found
+    return with_reranker(with_chat(found, asked), asked)
 
 
 def _known(name: str) -> Name | None:
@@ -239,14 +259,42 @@ class _UserStoreFactory(_Part):
     config: _Object = {}
 
 
+class _Chatting(_Part):
+    """The ``config`` of MemOS's chat models, those of every kind together."""
+
+    model_name_or_path: str
+    temperature: float | int | None = None
+    max_tokens: int | None = None
+    top_p: float | int | None = None
+    top_k: Annotated[int | None, _Asks("another top_k of a chat model")] = 50
+    remove_think_prefix: bool = False
+    default_headers: _Object | None = None
+    api_key: str | None = None
+    api_base: str | None = None
+    base_url: str | None = None
+    api_version: str | None = None
+    extra_body: _Object | None = None
+    enable_thinking: bool | None = None
+    backup_client: bool = False
+    backup_api_key: str | None = None
+    backup_api_base: str | None = None
+    backup_model_name_or_path: str | None = None
+    backup_headers: _Object | None = None
+
+
+class _ChatFactory(_Part):
+    backend: Annotated[str, _Asks("another chat model", tuple(CHATS))]
+    config: _Chatting
+
+
 class _MosConfig(_Part):
     user_id: str | None = None
     session_id: str | None = None
-    chat_model: Annotated[_Object | None, _Asks("a chat model")] = None
+    chat_model: _ChatFactory | None = None
     mem_reader: _ReaderFactory | None = None
     mem_scheduler: Annotated[_Object | None, _Asks(_SCHEDULER)] = None
     user_manager: _UserStoreFactory | None = None
-    max_turns_window: Annotated[int, _Asks("chat")] = 15
+    max_turns_window: int | None = None
     top_k: int | None = None
     enable_textual_memory: Annotated[bool, _Asks("a memory without texts")] = True
     enable_activation_memory: Annotated[bool, _Asks("activation memory")] = False
@@ -365,7 +413,44 @@ def _tree(
             "dimensions": embedding.embedding_dims,
         }
         tree["embedder"] = _present(own)
+    if known.max_turns_window is not None:
+        tree["prompt"] = {"max_turns_window": known.max_turns_window}
+    if known.chat_model is not None:
+        tree |= _chat(known.chat_model.backend, known.chat_model.config)
     return _present(tree)
+
+
+def _chat(backend: str, config: _Chatting) -> dict[str, object]:
+    """Return the sections of a chat model, and of the one behind it."""
+    kind, url = CHATS[backend]
+    # Reasoning is never part of an answer of ours: remove_think_prefix asks for nothing.
+    own: dict[str, object] = {
+        "kind": kind,
+        "model": config.model_name_or_path,
+        "base_url": config.api_base or config.base_url or url,
+        "api_key": config.api_key,
+        "temperature": config.temperature,
+        "max_tokens": config.max_tokens,
+        "top_p": config.top_p,
+    }
+    if backend == "azure":
+        own["api_version"] = config.api_version or AZURE_VERSION
+    if kind == "ollama":
+        own["think"] = config.enable_thinking
+    if kind == "openai":
+        thinking = {"enable_thinking": config.enable_thinking}
+        own["extra_body"] = {**(config.extra_body or {}), **_present(thinking)} or None
+        own["extra_headers"] = config.default_headers or None
+    chat = _present(own)
+    if not config.backup_client:
+        return {"chat": chat}
+    second = {
+        "model": config.backup_model_name_or_path,
+        "base_url": config.backup_api_base,
+        "api_key": config.backup_api_key,
+        "extra_headers": config.backup_headers or None,
+    }
+    return {"chat": chat, "chat_fallback": {**chat, **_present(second)}}
 
 
 def _present(values: Mapping[str, object]) -> dict[str, object]:

@@ -63,6 +63,7 @@ class SearchOptions(Where, total=False):
 
     ``where`` is a filter (``memos.filters``). ``budget`` limits the tokens of all hits together.
     ``as_of`` asks what was known at that instant; ``at`` is the moment of the question.
+    ``rerank`` says whether a configured reranker puts the best in order.
     """
 
     where: object
@@ -72,6 +73,7 @@ class SearchOptions(Where, total=False):
     dedup: Dedup
     at: Moment
     as_of: Moment
+    rerank: bool
 
 
 class ListOptions(Where, total=False):
@@ -106,6 +108,36 @@ class ForgetOptions(Where, total=False):
 
     where: object
     mode: Mode
+
+
+class ChatOptions(Where, total=False):
+    """How to talk.
+
+    ``cube`` is where the exchange is remembered; memories come from ``cubes``, from ``cube``, or
+    from all that the user may read. ``session`` is the conversation that is gone on with. A second
+    call with the same ``batch_id`` is remembered once. ``system`` is the system text with
+    ``{memories}`` in it, ``budget`` the tokens of the whole prompt, ``max_tokens`` those of the
+    answer.
+    """
+
+    agent: str
+    app: str
+    session: str
+    batch_id: str
+    where: object
+    limit: int
+    recipe: str
+    at: Moment
+    system: str
+    budget: int
+    max_tokens: int
+    remember: bool
+
+
+class UsageOptions(Where, total=False):
+    """Whose accounts, and from which day (UTC) on."""
+
+    since: Moment
 
 
 def known(options: Mapping[str, object], shape: type[object]) -> None:
@@ -242,3 +274,14 @@ def names(value: object, what: str) -> list[str]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise InvalidInput(f"{what}: expected a non-empty list of strings, got {value!r:.80}")
     return list(dict.fromkeys(text(entry, what) for entry in cast("Sequence[object]", value)))
+
+
+def flag(value: object, what: str) -> bool:
+    """Return a truth value.
+
+    Raises:
+        InvalidInput: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{what}: expected true or false, got {value!r:.80}")
+    return value

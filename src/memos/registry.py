@@ -20,17 +20,24 @@ _EXTRA_OF: Final[Mapping[str, str]] = {"tokenizers": "onnx"}
 
 def names(role: Role) -> list[str]:
     """Return the names that can be given as ``kind`` for a role."""
-    return sorted(name for name in _entries() if role in load(name).roles)
+    qualified = {
+        name.removeprefix(f"{role}.") for name in _entries() if name.startswith(f"{role}.")
+    }
+    plain = {name for name in _entries() if "." not in name and role in load(name).roles}
+    return sorted(qualified | plain)
 
 
-def load(name: str) -> Backend[BaseModel]:
+def load(name: str, role: Role | None = None) -> Backend[BaseModel]:
     """Import the adapter behind ``name``.
+
+    An entry point ``ROLE.NAME`` serves as ``NAME`` in that role, so that one service may have an
+    adapter for each.
 
     Raises:
         ConfigError: Nobody registered that name, or what they registered is not a backend.
         MissingExtra: Its driver is not installed; the message holds the install line.
     """
-    entry = _entries().get(name)
+    entry = _entries().get(f"{role}.{name}") or _entries().get(name)
     if entry is None:
         known = ", ".join(sorted(_entries())) or "none"
         raise ConfigError(
@@ -68,7 +75,7 @@ def resolve(
         raise ConfigError(
             f"{path}.kind is missing; one of: {', '.join(names(role))}", code="unknown_kind"
         )
-    backend = load(kind)
+    backend = load(kind, role)
     if role not in backend.roles:
         raise ConfigError(
             f"{path}.kind: {kind!r} cannot serve as {role}; one of: {', '.join(names(role))}",

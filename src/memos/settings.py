@@ -24,6 +24,8 @@ PREFIX: Final = "MEMOS_"
 FILE_NAME: Final = "memos.toml"
 _SECRET_WORDS: Final = ("key", "password", "secret", "token", "auth")
 _KINDS: Final[Mapping[str, str]] = {"store": "sqlite", "embedder": "onnx"}
+_ADAPTERS: Final = frozenset({*_KINDS, "chat", "chat_fallback", "reranker"})
+"""Sections that an adapter's own settings judge."""
 _ELSEWHERE: Final = frozenset({"API_KEY", "BASE_URL", "IS_GLOBAL", "BASE_PATH"})
 """``MEMOS_`` names that belong to MemOS's client, not to these settings."""
 
@@ -50,6 +52,23 @@ class SearchSettings(_Section):
     recipe: str = Field(default="fast", description="Search strategy: fast, words or meaning.")
     candidates: int = Field(
         default=200, ge=1, le=10_000, description="Candidates that each lane nominates."
+    )
+
+
+class PromptSettings(_Section):
+    """What a chat model is shown."""
+
+    system: str | None = Field(
+        default=None,
+        min_length=1,
+        description="System text; what stands from `{memories}` on comes with the question. A "
+        "built-in text when unset.",
+    )
+    budget: int = Field(
+        default=6000, ge=64, le=10_000_000, description="Tokens of a whole prompt at most."
+    )
+    max_turns_window: int = Field(
+        default=15, ge=0, le=1000, description="Turns of the session in a prompt at most."
     )
 
 
@@ -89,9 +108,31 @@ class Settings(_Section):
         default_factory=lambda: {"kind": _KINDS["embedder"]},
         description="Embedder: kind and its own fields.",
     )
+    chat: Mapping[str, object] = Field(
+        default_factory=dict[str, object],
+        description="Chat model: kind and its own fields. Without a kind there is none.",
+    )
+    chat_fallback: Mapping[str, object] = Field(
+        default_factory=dict[str, object],
+        description="The chat model that answers when the first one fails: kind and its fields.",
+    )
+    reranker: Mapping[str, object] = Field(
+        default_factory=dict[str, object],
+        description="Reranker: kind and its own fields. Without a kind there is none.",
+    )
+    prompt: PromptSettings = Field(default_factory=PromptSettings, description="Chatting.")
     ingest: IngestSettings = Field(default_factory=IngestSettings, description="Reading.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="Searching.")
     services: ServiceSettings = Field(default_factory=ServiceSettings, description="Credentials.")
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        """Yield fields as they are shown: what an adapter's section keeps secret is masked."""
+        for name, value in super().__repr_args__():
+            if name in _ADAPTERS:
+                shown = _flat(cast("Mapping[str, object]", value), "")
+                yield name, {path: mask(f"{name}.{path}", v) for path, (v, _) in shown.items()}
+            else:
+                yield name, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +210,10 @@ def rows(loaded: Loaded) -> Iterator[tuple[str, str, str]]:
 def mask(path: str, value: object) -> str:
     """Return a value as text, or stars where the name says that it is secret."""
     name = path.rpartition(".")[2].lower()
-    if value not in (None, "") and any(part.endswith(_SECRET_WORDS) for part in name.split("_")):
+    secret = ".extra_headers." in path or any(
+        part.endswith(_SECRET_WORDS) for part in name.split("_")
+    )
+    if value not in (None, "") and secret:
         return "********"
     return "" if value is None else str(value)
 
@@ -185,7 +229,7 @@ def _check_paths(merged: Mapping[str, tuple[object, str]]) -> None:
 
 def _is_setting(path: str) -> bool:
     head, _, rest = path.partition(".")
-    if head in _KINDS:
+    if head in _ADAPTERS:
         return True  # an adapter's section: its own settings judge
     field = Settings.model_fields.get(head)
     if field is None or not rest:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,24 +15,29 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from memos.build import AsyncMOS, simple_settings
+from memos.chat.accounting import UsageReport
+from memos.chat.conversation import ChatResult, ChatStreamEvent
 from memos.errors import ConfigError, InvalidInput
 from memos.mos import AddResult, ForgetResult
 from memos.options import (
     AddOptions,
+    ChatOptions,
     ForgetOptions,
     ListOptions,
     SearchOptions,
     UpdateOptions,
+    UsageOptions,
     Where,
     Who,
 )
-from memos.ports.models import Embedder
+from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
 from memos.types import Access, Cube, Grant, Memory, MemoryPage, Role, User
 
 T = TypeVar("T")
 Opener = Callable[[], AbstractAsyncContextManager[AsyncMOS]]
+Events = AsyncGenerator[ChatStreamEvent, None]
 
 
 class _Portal:
@@ -200,7 +205,32 @@ class _SyncCubes:
         return self._portal.call(lambda mos: mos.cubes.register(id, user=user))
 
 
-class MOS:
+class _SyncChat:
+    """Talking with a model; see ``AsyncMOS``."""
+
+    _portal: _Portal
+
+    def chat(self, query: str, **options: Unpack[ChatOptions]) -> ChatResult:
+        """Answer from what is remembered; see ``AsyncMOS.chat``."""
+        return self._portal.call(lambda mos: mos.chat(query, **options))
+
+    def chat_stream(
+        self, query: str, **options: Unpack[ChatOptions]
+    ) -> Generator[ChatStreamEvent, None, None]:
+        """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
+        events = self._portal.call(lambda mos: _begun(mos.chat_stream(query, **options)))
+        try:
+            while (event := self._portal.call(lambda _: _following(events))) is not None:
+                yield event
+        finally:
+            self._portal.call(lambda _: events.aclose())
+
+    def usage(self, **options: Unpack[UsageOptions]) -> UsageReport:
+        """Return what chat models took; see ``AsyncMOS.usage``."""
+        return self._portal.call(lambda mos: mos.usage(**options))
+
+
+class MOS(_SyncChat):
     """Remembers what agents hand over, and finds what matters, with its sources.
 
     Made by ``MOS.open`` or ``MOS.simple``; everything opens with the first call. Use it as a
@@ -223,9 +253,16 @@ class MOS:
         self.cubes = _SyncCubes(self._portal)
 
     @classmethod
-    def open(cls, settings: Settings | None = None, *, embedder: Embedder | None = None) -> Self:
+    def open(
+        cls,
+        settings: Settings | None = None,
+        *,
+        embedder: Embedder | None = None,
+        chat: ChatModel | None = None,
+        reranker: Reranker | None = None,
+    ) -> Self:
         """Compose what the settings name; see ``AsyncMOS.open``."""
-        return cls(lambda: AsyncMOS.open(settings, embedder=embedder))
+        return cls(lambda: AsyncMOS.open(settings, embedder=embedder, chat=chat, reranker=reranker))
 
     @classmethod
     def simple(cls, home: Path | str | None = None, user: str | None = None) -> Self:
@@ -291,3 +328,11 @@ class MOS:
     def rebuild(self, **who: Unpack[Who]) -> None:
         """Build a cube's derived state anew; see ``AsyncMOS.rebuild``."""
         return self._portal.call(lambda mos: mos.rebuild(**who))
+
+
+async def _begun(events: Events) -> Events:
+    return events
+
+
+async def _following(events: Events) -> ChatStreamEvent | None:
+    return await anext(events, None)

@@ -11,9 +11,11 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Final, Protocol
 
-_bound: Final[ContextVar[Mapping[str, str]]] = ContextVar("memos_bound", default={})
+_nothing: Final[Mapping[str, str]] = MappingProxyType({})
+_bound: Final[ContextVar[Mapping[str, str]]] = ContextVar("memos_bound", default=_nothing)
 _sinks: list[Sink] = []
 
 

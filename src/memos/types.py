@@ -340,6 +340,27 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Spending:
+    """What a chat model took for a cube on one day (UTC); its id is ``cube/day/model``.
+
+    ``prompt`` includes ``cached``; ``failed`` counts those of ``calls`` that gave no answer.
+    """
+
+    id: str
+    account: str
+    cube: str
+    day: str
+    model: str
+    calls: int = 0
+    failed: int = 0
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    cost: float = 0.0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """What is kept of an API key: everything but the key.
 

@@ -179,7 +179,7 @@ def codes() -> dict[str, set[str]]:
 
 
 def _codes_of(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield codes that stand as keywords, as assignments, in JSON, and the embedding server's."""
+    """Yield codes that stand as keywords, as assignments, in JSON, and those of models' servers."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call):
             yield from _codes_of_call(node)
@@ -200,8 +200,10 @@ def _codes_of_call(call: ast.Call) -> Iterator[tuple[str, str]]:
             for keyword in keywords:
                 if keyword.arg == "code":
                     yield from ((code, kind) for code in _constants(keyword.value))
-        case ast.Call(func=ast.Attribute(attr="_error"), args=[_, ast.Constant(value=str(suffix))]):
-            yield f"embedding_{suffix}", "ModelError"
+        case ast.Call(func=ast.Attribute(attr="error"), keywords=keywords):
+            for keyword in keywords:
+                if keyword.arg == "code":  # a model's server
+                    yield from ((code, "ModelError") for code in _constants(keyword.value))
         case _:
             pass
 
@@ -237,6 +239,8 @@ def shapes() -> dict[str, type[object]]:
         "search": options.SearchOptions,
         "get_all": options.ListOptions,
         "update": options.UpdateOptions,
+        "chat": options.ChatOptions,
+        "usage": options.UsageOptions,
     }
 
 
@@ -253,8 +257,8 @@ def test_every_method_is_documented() -> None:
     text = page("docs/python.md")
     names = {name for name, _ in inspect.getmembers(MOS, callable) if not name.startswith("_")}
     assert names == {
-        "add", "check", "close", "forget", "get", "get_all", "history", "open", "rebuild",
-        "reindex", "search", "simple", "update",
+        "add", "chat", "chat_stream", "check", "close", "forget", "get", "get_all", "history",
+        "open", "rebuild", "reindex", "search", "simple", "update", "usage",
     }  # fmt: skip
     for name in names:
         assert re.search(rf"`(MOS\.)?{name}\(", text), name

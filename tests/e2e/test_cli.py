@@ -22,9 +22,9 @@ from memos.cli.main import app
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = Path(demo.__file__).parent
 COMMANDS = [
-    "demo", "add", "search", "get", "list", "history", "forget", "reindex", "doctor", "version",
-    "config show", "config check", "user list", "user create", "user rename", "user role",
-    "user deactivate", "user activate", "cube list", "cube create", "cube rename", "cube grants",
+    "demo", "add", "search", "get", "list", "history", "chat", "forget", "reindex", "doctor",
+    "version", "config show", "config check", "user list", "user create", "user rename",
+    "user role",    "user deactivate", "user activate", "cube list", "cube create", "cube rename", "cube grants",
     "cube share", "cube revoke", "cube transfer", "cube unregister", "cube register",
 ]  # fmt: skip
 Run = Callable[..., Result]

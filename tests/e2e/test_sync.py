@@ -35,8 +35,12 @@ def test_every_name_and_signature_agrees(mos: MOS) -> None:
             str(p) for p in right.parameters.values()
         ]
         if theirs.__name__ not in ("open", "simple"):
-            assert left.return_annotation == right.return_annotation, mine
-            assert inspect.iscoroutinefunction(theirs)
+            streams = inspect.isasyncgenfunction(theirs)
+            told = right.return_annotation
+            if streams:  # an ordinary generator stands for an asynchronous one
+                told = told.removeprefix("Async").replace(", None]", ", None, None]")
+            assert left.return_annotation == told, mine
+            assert streams or inspect.iscoroutinefunction(theirs)
 
 
 def test_public_names() -> None:

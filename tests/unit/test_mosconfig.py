@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from memos.errors import ConfigError
 from memos.mosconfig import NAMES, from_environment, load_file, translate
+from memos.ports.backend import Role
+from memos.registry import resolve
 from memos.settings import validated
 
 SECRET = "sk-do-not-show-me"
@@ -21,6 +23,11 @@ def _embedder(backend: str = "universal_api", **config: object) -> dict[str, obj
     return {"mem_reader": {"backend": "simple_struct", "config": {
         "embedder": {"backend": backend, "config": own},
     }}}  # fmt: skip
+
+
+def _chat(backend: str = "openai", **config: object) -> dict[str, object]:
+    own = {"model_name_or_path": "m", "api_key": SECRET} | config
+    return {"chat_model": {"backend": backend, "config": own}}
 
 
 def _refusal(config: object, code: str) -> ConfigError:
@@ -123,9 +130,10 @@ def test_values_that_ask_for_nothing_are_accepted(name: str, value: str):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("MOS_CHAT_MODEL", "gpt-4o-mini"),
+        ("MOS_CHAT_MODEL_PROVIDER", "huggingface"),
+        ("MOS_CHAT_MODEL_PROVIDER", "azure"),
         ("MOS_ENABLE_REORGANIZE", "true"),
-        ("MOS_RERANKER_BACKEND", "http_bge"),
+        ("MOS_RERANKER_BACKEND", "http_bge_strategy"),
         ("MOS_EMBEDDER_BACKEND", "ollama"),
         ("MOS_EMBEDDER_PROVIDER", "azure"),
         ("MOS_EMBEDDER_BACKUP_API_KEY", SECRET),
@@ -152,10 +160,10 @@ def test_what_is_not_built_yet_is_an_error_that_names_it(name: str, value: str):
 def test_all_that_is_asked_for_comes_in_one_error():
     with pytest.raises(ConfigError) as caught:
         from_environment(
-            {"MOS_CHAT_MODEL": "x", "QDRANT_HOST": "y", "MOS_ENABLE_SCHEDULER": "true"}
+            {"MOS_CHAT_MODEL_PROVIDER": "x", "QDRANT_HOST": "y", "MOS_ENABLE_SCHEDULER": "true"}
         )
     assert caught.value.context["fields"] == [
-        "MOS_CHAT_MODEL",
+        "MOS_CHAT_MODEL_PROVIDER",
         "MOS_ENABLE_SCHEDULER",
         "QDRANT_HOST",
     ]
@@ -215,6 +223,7 @@ def test_a_config_becomes_settings():
         "session": "s-1",
         "search": {"limit": 5},
         "ingest": {"chunk_tokens": 512},
+        "prompt": {"max_turns_window": 15},
         "embedder": {
             "kind": "openai",
             "model": "bge-m3",
@@ -226,6 +235,78 @@ def test_a_config_becomes_settings():
     assert validated(tree).ingest.chunk_tokens == 512
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            _chat(temperature=0.5, max_tokens=100, top_p=0.9, api_base="http://h/v1"),
+            {"kind": "openai", "model": "m", "api_key": SECRET, "base_url": "http://h/v1",
+             "temperature": 0.5, "max_tokens": 100, "top_p": 0.9},
+        ),
+        (
+            _chat("azure", base_url="https://n.openai.azure.com", extra_body={"user": "u"}),
+            {"kind": "openai", "model": "m", "api_key": SECRET, "extra_body": {"user": "u"},
+             "base_url": "https://n.openai.azure.com", "api_version": "2024-03-01-preview"},
+        ),
+        (
+            _chat("deepseek", default_headers={"X-Team": "a"}),
+            {"kind": "openai", "model": "m", "api_key": SECRET,
+             "base_url": "https://api.deepseek.com", "extra_headers": {"X-Team": "a"}},
+        ),
+        (
+            _chat("qwen", enable_thinking=False),
+            {"kind": "openai", "model": "m", "api_key": SECRET,
+             "base_url": "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+             "extra_body": {"enable_thinking": False}},
+        ),
+        (
+            _chat("ollama", enable_thinking=True),
+            {"kind": "ollama", "model": "m", "api_key": SECRET, "think": True},
+        ),
+    ],
+)  # fmt: skip
+def test_a_chat_model_becomes_ours(config: dict[str, object], expected: dict[str, object]):
+    tree = translate(config)
+    assert tree == {"chat": expected}
+    resolve("chat", validated(tree).chat, Role.CHAT)
+
+
+def test_a_backup_client_becomes_the_fallback():
+    tree = translate(
+        _chat(backup_client=True, backup_api_base="http://b/v1", backup_model_name_or_path="n")
+    )
+    assert tree["chat_fallback"] == {
+        "kind": "openai", "model": "n", "api_key": SECRET, "base_url": "http://b/v1",
+    }  # fmt: skip
+
+
+def test_chat_names_become_a_chat_model_only_with_a_model():
+    asked = {"MOS_CHAT_TEMPERATURE": "0.8", "MINIMAX_API_KEY": SECRET, "OPENAI_API_KEY": SECRET}
+    assert set(from_environment(asked)) == {"services.openai_api_key"}
+    found = from_environment({**asked, "MOS_CHAT_MODEL": "gpt-4o-mini"})
+    assert found["chat.kind"] == ("openai", "MOS_CHAT_MODEL")
+    assert found["chat.model"] == ("gpt-4o-mini", "MOS_CHAT_MODEL")
+    assert found["chat.temperature"] == ("0.8", "MOS_CHAT_TEMPERATURE")
+    assert "chat.api_key" not in found
+    found = from_environment(
+        {**asked, "MOS_CHAT_MODEL": "M1", "MOS_CHAT_MODEL_PROVIDER": "MiniMax"}
+    )
+    assert found["chat.kind"] == ("openai", "MOS_CHAT_MODEL_PROVIDER")
+    assert found["chat.api_key"] == (SECRET, "MINIMAX_API_KEY")
+    assert found["chat.base_url"][0] == "https://api.minimax.io/v1"
+
+
+def test_a_reranker_becomes_ours():
+    asked = {"MOS_RERANKER_URL": "http://h:8001/rerank", "MOS_RERANKER_MODEL": "bge"}
+    assert from_environment(asked) == {}
+    found = from_environment({**asked, "MOS_RERANKER_BACKEND": "http_bge"})
+    assert {path: value for path, (value, _) in found.items()} == {
+        "reranker.kind": "http", "reranker.url": "http://h:8001/rerank", "reranker.model": "bge",
+    }  # fmt: skip
+    found = from_environment({**asked, "MOS_RERANKER_BACKEND": "cosine_local"})
+    assert found == {"reranker.kind": ("cosine", "MOS_RERANKER_BACKEND")}
+
+
 def test_an_empty_config_says_nothing():
     assert translate({}) == {}
 
@@ -233,9 +314,9 @@ def test_an_empty_config_says_nothing():
 @pytest.mark.parametrize(
     ("config", "field"),
     [
-        ({"chat_model": {"backend": "openai", "config": {"api_key": SECRET}}}, "chat_model"),
+        (_chat("huggingface"), "chat_model.backend"),
+        (_chat(top_k=7), "chat_model.config.top_k"),
         ({"mem_scheduler": {"backend": "general_scheduler"}}, "mem_scheduler"),
-        ({"max_turns_window": 20}, "max_turns_window"),
         ({"enable_textual_memory": False}, "enable_textual_memory"),
         ({"enable_activation_memory": True}, "enable_activation_memory"),
         ({"enable_parametric_memory": True}, "enable_parametric_memory"),
@@ -279,13 +360,13 @@ def test_fields_of_features_to_come_are_named(config: dict[str, object], field: 
 
 def test_all_such_fields_come_in_one_error():
     config = _embedder(provider="azure", max_tokens=100) | {
-        "chat_model": {"backend": "openai", "config": {"api_key": SECRET}},
+        **_chat("huggingface_singleton"),
         "PRO_MODE": True,
     }
     error = _refusal(config, "not_built_yet")
     assert error.context["fields"] == [
         "PRO_MODE",
-        "chat_model",
+        "chat_model.backend",
         "mem_reader.config.embedder.config.max_tokens",
         "mem_reader.config.embedder.config.provider",
     ]

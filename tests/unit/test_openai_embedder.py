@@ -22,10 +22,13 @@ import pytest
 from pydantic import ValidationError
 
 from memos.errors import MemosError, ModelError, RateLimited, Timeout
+from memos.models._http.embedding import HttpEmbedder
+from memos.models._http.service import Service
 from memos.models.openai_embedder import (
-    OpenAIEmbedder,
     OpenAIEmbedderSettings,
     backend,
+    dialect,
+    endpoint,
     open_openai,
 )
 from memos.ports.backend import Role
@@ -122,7 +125,7 @@ def server() -> Iterator[Server]:
 @asynccontextmanager
 async def opened(
     server: Server, slept: list[float] | None = None, **settings: Any
-) -> AsyncGenerator[OpenAIEmbedder, None]:
+) -> AsyncGenerator[HttpEmbedder, None]:
     """Open with known dimensions unless told otherwise, and note sleeps instead of sleeping."""
 
     async def note(seconds: float) -> None:
@@ -131,7 +134,7 @@ async def opened(
 
     fields = {"base_url": server.url, "model": "m", "dimensions": 3, "api_key": SECRET} | settings
     async with open_openai(OpenAIEmbedderSettings(**fields), sleep=note) as found:
-        assert isinstance(found.embedder, OpenAIEmbedder)
+        assert isinstance(found.embedder, HttpEmbedder)
         yield found.embedder
 
 
@@ -329,7 +332,7 @@ async def test_malformed_answers_are_model_errors(server: Server, reply: Reply) 
     async with opened(server) as embedder:
         with pytest.raises(ModelError) as caught:
             await embedder.embed(["a", "b"], "query")
-    assert caught.value.code == "embedding_malformed"
+    assert caught.value.code == "model_malformed"
     assert not caught.value.retryable
     assert len(server.requests) == 1
 
@@ -339,7 +342,7 @@ async def test_other_dimensions_than_expected_are_told(server: Server) -> None:
     async with opened(server, dimensions=4) as embedder:
         with pytest.raises(ModelError, match=r"\[3\] dimensions instead of 4") as caught:
             await embedder.embed(["a"], "query")
-    assert caught.value.code == "embedding_dimension_mismatch"
+    assert caught.value.code == "model_dimensions"
     server.planned = [data((0, [1, 2, 3])), data((0, [1, 2]), (1, [1, 2, 3]))]
     async with opened(server, dimensions=None) as embedder:
         with pytest.raises(ModelError, match="dimensions instead of 3"):
@@ -419,8 +422,9 @@ async def test_every_exception_of_the_driver_is_mapped(kind: type[Exception]) ->
         error = kind("said", request=None, response=None) if count == 3 else kind("said")
     settings = OpenAIEmbedderSettings(base_url="http://localhost", model="m", max_retries=0)
     async with httpx.AsyncClient(transport=Failing(error)) as client:
+        embedder = HttpEmbedder(Service(endpoint(settings), client), dialect(settings))
         with pytest.raises((ModelError, Timeout)):
-            await OpenAIEmbedder(settings, client).embed(["a"], "query")
+            await embedder.embed(["a"], "query")
 
 
 @pytest.mark.anyio

@@ -151,7 +151,7 @@ def test_names_of_the_cloud_client_are_left_alone(tmp_path: Path):
         ({"MEMOS_INGEST__CHUNK_TOKENS": "99999"}, "ingest.chunk_tokens", "invalid_settings"),
         ({"MEMOS_SEARCH": "5"}, "search", "invalid_settings"),
         ({"MEMOS_STORE": "sqlite"}, "store", "invalid_settings"),
-        ({"MOS_CHAT_MODEL": "gpt"}, "MOS_CHAT_MODEL", "not_built_yet"),
+        ({"QDRANT_HOST": "q"}, "QDRANT_HOST", "not_built_yet"),
     ],
 )
 def test_wrong_keys_and_values_fail_with_their_path(

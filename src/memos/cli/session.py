@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,20 +33,23 @@ class Session:
     user: str | None = None
     as_json: bool = False
 
-    def loaded(self) -> Loaded:
-        """Return the settings in force."""
+    def loaded(self, more: Mapping[str, object] | None = None) -> Loaded:
+        """Return the settings in force; those in ``more`` win, nested as settings are."""
         from memos import settings  # noqa: PLC0415 - importing it costs what --help need not pay
 
         given = {"home": self.home, "user": self.user}
-        arguments = {name: value for name, value in given.items() if value is not None}
+        arguments: dict[str, object] = {
+            name: value for name, value in given.items() if value is not None
+        }
+        arguments.update(more or {})
         return settings.load(arguments=arguments)
 
     @contextmanager
-    def open(self) -> Generator[MOS]:
-        """Open the memory that the settings describe."""
+    def open(self, more: Mapping[str, object] | None = None) -> Generator[MOS]:
+        """Open the memory that the settings describe; see ``loaded``."""
         from memos import MOS  # noqa: PLC0415
 
-        with MOS.open(self.loaded().settings) as mos:
+        with MOS.open(self.loaded(more).settings) as mos:
             yield mos
 
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from memos.ports.models import Embedder
+from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.ports.queue import JobQueue
 from memos.ports.stores import (
     AccountStore,
@@ -35,6 +35,8 @@ class Role(StrEnum):
     ACCOUNTS = "accounts"
     JOBS = "jobs"
     EMBEDDER = "embedder"
+    CHAT = "chat"
+    RERANKER = "reranker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Opened:
     embedder: Embedder | None = None
     features: FeatureIndex | None = None
     maintenance: Maintenance | None = None
+    chat: ChatModel | None = None
+    reranker: Reranker | None = None
 
 
 S = TypeVar("S", bound=BaseModel)

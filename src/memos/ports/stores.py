@@ -31,14 +31,15 @@ from memos.types import (
     Receipt,
     Scope,
     Scored,
+    Spending,
     Statistics,
     Tombstone,
     User,
     Vector,
 )
 
-Entry: TypeAlias = User | Cube | Grant | ApiKey
-E = TypeVar("E", User, Cube, Grant, ApiKey)
+Entry: TypeAlias = User | Cube | Grant | Spending | ApiKey
+E = TypeVar("E", User, Cube, Grant, Spending, ApiKey)
 
 
 @dataclass(frozen=True, slots=True)

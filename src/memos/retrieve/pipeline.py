@@ -11,12 +11,13 @@ from typing import Final, NamedTuple
 import anyio
 
 from memos.analysis import count_terms, index_text, query_terms, words
-from memos.errors import UpstreamError
+from memos.errors import ConfigError, InvalidInput, UpstreamError
 from memos.filters import Filter, matches
-from memos.ports.models import Embedder
+from memos.ports.models import Embedder, Reranker
 from memos.ports.stores import FeatureIndex, Features, Question, RecordStore
 from memos.retrieve.pack import Dedup, pack
 from memos.retrieve.recipe import Recipe
+from memos.retrieve.rerank import RERANKED, Reranked, rerank
 from memos.retrieve.score import Order, Ranked
 from memos.types import Memory, Scope, Vector
 
@@ -40,6 +41,7 @@ class Query:
         at: The moment of the question.
         as_of: Answer from what was known at that instant.
         candidates: How many each lane nominates.
+        rerank: Let the reranker, if there is one, put the best in order.
     """
 
     text: str
@@ -51,6 +53,7 @@ class Query:
     at: datetime
     as_of: datetime | None
     candidates: int
+    rerank: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,24 @@ class Retrieve:
     features: FeatureIndex
     embedder: Embedder
     narrow: Callable[[Scope, str], Scope]
+    reranker: Reranker | None = None
+
+    def reranks(self, asked: object) -> bool:
+        """Return whether to rerank, when a caller asked for it, against it or not at all.
+
+        Raises:
+            InvalidInput: It is no truth value.
+            ConfigError: There is no reranker.
+        """
+        if asked is None or isinstance(asked, bool):
+            if asked and self.reranker is None:
+                raise ConfigError(
+                    "no reranker is configured: set reranker.kind (memos.toml) or "
+                    "MEMOS_RERANKER__KIND, for example to 'cosine'",
+                    code="no_reranker",
+                )
+            return asked is not False
+        raise InvalidInput(f"rerank: expected true or false, got {asked!r:.80}")
 
     async def search(self, query: Query, scope: Scope) -> SearchResult:
         """Return the hits of ``query`` over the cubes of ``scope``.
@@ -149,11 +170,15 @@ class Retrieve:
         clock.mark("features")
         order = Order(found, query.recipe)
         clock.mark("score")
+        degraded = prepared.degraded
+        if self.reranker is not None and query.rerank:
+            rows = await self._read(order.keys(RERANKED), query, scope)
+            order, failed = await rerank(self.reranker, query.text, order, rows)
+            degraded += failed
+            clock.mark("rerank")
         hits = await self._hits(order, query, prepared, scope)
         clock.mark("read")
-        return SearchResult(
-            hits, prepared.degraded, Trace(clock.steps, len(order), query.recipe.name)
-        )
+        return SearchResult(hits, degraded, Trace(clock.steps, len(order), query.recipe.name))
 
     async def _prepare(self, query: Query) -> _Prepared:
         terms = query_terms(query.text) if query.recipe.text else dict[str, float]()
@@ -183,7 +208,7 @@ class Retrieve:
         return [found[cube] for cube in cubes]
 
     async def _hits(
-        self, order: Order, query: Query, prepared: _Prepared, scope: Scope
+        self, order: Order | Reranked, query: Query, prepared: _Prepared, scope: Scope
     ) -> tuple[Hit, ...]:
         most = query.limit if query.budget is None else query.budget // _TOKENS_PER_MEMORY + 1
         want = min(len(order), int(min(most, query.limit) * _SPARE) + 4)

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import shake_128
 from inspect import iscoroutinefunction
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
+from anyio.lowlevel import checkpoint
 
-from memos.ports.models import EmbedRole, Vectors
+from memos.analysis import tokens
+from memos.ports.models import (
+    FREELY,
+    ChatEvent,
+    ChatMessage,
+    EmbedRole,
+    Finished,
+    Generation,
+    ReasoningDelta,
+    Reply,
+    TextDelta,
+    Usage,
+    Vectors,
+)
 from memos.types import Vector
 
 P = TypeVar("P")
+Answer: TypeAlias = str | Reply | Exception | Callable[[Sequence[ChatMessage]], str]
 
 _WORD: Final = re.compile(r"[a-z0-9]+|[^\W_]")
 """Latin words, and single characters of other scripts."""
@@ -125,3 +140,86 @@ class _Counting:
             return await found(*args, **options)
 
         return counted
+
+
+class ScriptedChat:
+    """A ``ChatModel`` that answers from a script, and remembers what it was asked.
+
+    Each answer is a text, a ``Reply``, an error to raise, or a function of the messages that
+    returns a text. When the script is used up, the last answer is given again.
+
+    Attributes:
+        prompts: The messages of every call, in order.
+        settings: The ``Generation`` of every call.
+    """
+
+    def __init__(self, *answers: Answer, name: str = "scripted", pieces: int = 8) -> None:
+        self._answers = answers or ("Noted.",)
+        self._name = name
+        self._pieces = pieces
+        self.prompts: list[tuple[ChatMessage, ...]] = []
+        self.settings: list[Generation] = []
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    async def reply(self, messages: Sequence[ChatMessage], how: Generation = FREELY) -> Reply:
+        """Return the next answer."""
+        return self._next(messages, how)
+
+    async def stream(
+        self, messages: Sequence[ChatMessage], how: Generation = FREELY
+    ) -> AsyncGenerator[ChatEvent, None]:
+        """Yield the next answer in pieces of a few characters."""
+        reply = self._next(messages, how)
+        for text, form in ((reply.reasoning, ReasoningDelta), (reply.text, TextDelta)):
+            for start in range(0, len(text), self._pieces):
+                await checkpoint()
+                yield form(text[start : start + self._pieces])
+        for call in reply.tool_calls:
+            yield call
+        yield Finished(reply)
+
+    def _next(self, messages: Sequence[ChatMessage], how: Generation) -> Reply:
+        answer = self._answers[min(len(self.prompts), len(self._answers) - 1)]
+        self.prompts.append(tuple(messages))
+        self.settings.append(how)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Reply):
+            return answer
+        text = answer if isinstance(answer, str) else answer(messages)
+        usage = Usage(sum(tokens(message.text) for message in messages), tokens(text))
+        return Reply(text, self._name, usage=usage)
+
+
+class ScriptedReranker:
+    """A ``Reranker`` that counts the words a text shares with the query; nothing is learned.
+
+    Attributes:
+        calls: The (query, texts) of every call.
+        error: Raised by every call when it is set.
+    """
+
+    def __init__(self, name: str = "shared-words") -> None:
+        self._name = name
+        self.calls: list[tuple[str, tuple[str, ...]]] = []
+        self.error: Exception | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    async def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Return how many words each text shares with the query."""
+        self.calls.append((query, tuple(texts)))
+        if self.error is not None:
+            raise self.error
+        asked = set(cast("list[str]", _WORD.findall(query.casefold())))
+        return [
+            float(len(asked & set(cast("list[str]", _WORD.findall(text.casefold())))))
+            for text in texts
+        ]

@@ -93,7 +93,28 @@ def card(path: Path, settings: OnnxSettings) -> Card:
     )
 
 
-def _plan(path: Path, batch_tokens: int) -> _Plan:
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a model directory, its most tokens, and the token that pads."""
+
+    model: Path
+    tokenizer: Path
+    tokens: int
+    pad: int
+
+
+def files(path: Path, most: int) -> Files:
+    """Look at a model directory, whatever the model is for.
+
+    Raises:
+        ConfigError: A file is missing or cannot be used.
+    """
+    model, tokenizer = _found(path)
+    config = read_config(path / "config.json", _Config)
+    return Files(model, tokenizer, min(config.positions, most), config.pad_token_id or 0)
+
+
+def _found(path: Path) -> tuple[Path, Path]:
     model = next((path / name for name in _MODELS if (path / name).is_file()), None)
     tokenizer = path / "tokenizer.json"
     if model is None or not tokenizer.is_file():
@@ -103,6 +124,11 @@ def _plan(path: Path, batch_tokens: int) -> _Plan:
             code="model_missing",
             path=str(path),
         )
+    return model, tokenizer
+
+
+def _plan(path: Path, batch_tokens: int) -> _Plan:
+    model, tokenizer = _found(path)
     config = read_config(path / "config.json", _Config)
     tokens = min(config.positions, batch_tokens)
     lengths = path / "sentence_bert_config.json"
@@ -125,14 +151,30 @@ def _pooling(path: Path) -> Pooling:
 class _Encoding(Protocol):
     @property
     def ids(self) -> list[int]: ...
+    @property
+    def type_ids(self) -> list[int]: ...
 
 
-class _Tokenizer(Protocol):
+class PairTokenizer(Protocol):
     """The part of ``tokenizers.Tokenizer`` that is used."""
 
-    def encode(self, text: str, /, *, add_special_tokens: bool = True) -> _Encoding: ...
-    def no_truncation(self) -> None: ...
-    def no_padding(self) -> None: ...
+    def encode(
+        self, text: str, pair: str | None = None, /, *, add_special_tokens: bool = True
+    ) -> _Encoding:
+        """Return the tokens of a text, or of a pair."""
+        ...
+
+    def enable_truncation(self, max_length: int, *, strategy: str) -> None:
+        """Cut what is longer."""
+        ...
+
+    def no_truncation(self) -> None:
+        """Cut nothing."""
+        ...
+
+    def no_padding(self) -> None:
+        """Pad nothing."""
+        ...
 
 
 class ExportedModel:
@@ -150,7 +192,7 @@ class ExportedModel:
         if unknown := self._session.inputs - _INPUTS:
             raise unusable(plan.model, f"it has the inputs {sorted(unknown)}")
         self._output = _output(plan.model, self._session.outputs)
-        self._tokenizer = _load_tokenizer(plan.tokenizer)
+        self._tokenizer = load_tokenizer(plan.tokenizer)
         self._before, self._after = _special_tokens(self._tokenizer)
 
     @property
@@ -201,13 +243,18 @@ def _output(path: Path, outputs: Mapping[str, int]) -> str:
     raise unusable(path, f"none of its outputs {sorted(outputs)} is an embedding")
 
 
-def _load_tokenizer(path: Path) -> _Tokenizer:
+def load_tokenizer(path: Path) -> PairTokenizer:
+    """Load a tokenizer that neither cuts nor pads.
+
+    Raises:
+        ConfigError: The file is none.
+    """
     # Imported here for the reason given in ``driver``.
     from tokenizers import Tokenizer  # noqa: PLC0415
 
     try:
         # From a buffer, because the other constructors raise bare ``Exception``.
-        tokenizer: _Tokenizer = Tokenizer.from_buffer(path.read_bytes())
+        tokenizer: PairTokenizer = Tokenizer.from_buffer(path.read_bytes())
     except ValueError as error:
         raise unusable(path, str(error)) from error
     tokenizer.no_truncation()
@@ -215,7 +262,7 @@ def _load_tokenizer(path: Path) -> _Tokenizer:
     return tokenizer
 
 
-def _special_tokens(tokenizer: _Tokenizer) -> tuple[Ids, Ids]:
+def _special_tokens(tokenizer: PairTokenizer) -> tuple[Ids, Ids]:
     """Return the tokens that belong before and after every window."""
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     full = tokenizer.encode("a").ids

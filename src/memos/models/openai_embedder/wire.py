@@ -1,16 +1,15 @@
-"""What goes over the wire to an ``/embeddings`` server, and what comes back."""
+"""What comes back from an ``/embeddings`` server."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from memos.ports.models import Vectors
+from memos.models._http.embedding import directed
+from memos.types import Vector
 
 
 class _Item(BaseModel):
@@ -22,20 +21,7 @@ class _Answer(BaseModel):
     data: list[_Item]
 
 
-class _Fault(BaseModel):
-    message: str = ""
-
-
-class _Refusal(BaseModel):
-    error: _Fault
-
-
-def sendable(text: str) -> str:
-    """Replace what JSON or servers do not take: lone surrogates, null, no text at all."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", " ") or " "
-
-
-def embeddings(content: bytes, count: int) -> list[Vectors]:
+def embeddings(content: bytes, count: int) -> list[Vector]:
     """Return the embeddings of an answer, in the order of the texts.
 
     Raises:
@@ -50,37 +36,10 @@ def embeddings(content: bytes, count: int) -> list[Vectors]:
     return [_row(item.embedding) for item in items]
 
 
-def _row(embedding: list[float] | str) -> Vectors:
-    if isinstance(embedding, str):
-        try:
-            row = np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
-        except binascii.Error as error:
-            raise ValueError("one is not base64") from error
-    else:
-        row = np.array(embedding, np.float32)
-    if not np.isfinite(row).all() or not row.any():
-        raise ValueError("one has no direction")
-    return row
-
-
-def complaint(content: bytes) -> str:
-    """Return what a server says about an error, or nothing."""
+def _row(embedding: list[float] | str) -> Vector:
+    if not isinstance(embedding, str):
+        return directed(embedding)
     try:
-        return _Refusal.model_validate_json(content).error.message
-    except ValidationError:
-        return ""
-
-
-def retry_after_s(header: str | None) -> float | None:
-    """Read seconds or a date."""
-    if header is None:
-        return None
-    try:
-        return max(float(header), 0.0)
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+        return directed(np.frombuffer(base64.b64decode(embedding, validate=True), "<f4"))
+    except binascii.Error as error:
+        raise ValueError("one is not base64") from error

@@ -21,12 +21,14 @@ from typing import Final
 from memos.ports.backend import Role
 from memos.testing.contracts.accounts import Accounts
 from memos.testing.contracts.blobs import Blobs
+from memos.testing.contracts.chats import Chats
 from memos.testing.contracts.embedders import Embedders
 from memos.testing.contracts.history import Erasure, History
 from memos.testing.contracts.indexes import Match, Nearest
 from memos.testing.contracts.jobs import Jobs
 from memos.testing.contracts.links import Links
 from memos.testing.contracts.reads import Log, Reads, Scans
+from memos.testing.contracts.rerankers import Rerankers
 from memos.testing.contracts.scopes import Scopes
 from memos.testing.contracts.writes import Atomicity, Positions, Puts
 
@@ -49,6 +51,8 @@ SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
     Role.BLOBS: (Blobs,),
     Role.ACCOUNTS: (Accounts,),
     Role.JOBS: (Jobs,),
+    Role.CHAT: (Chats,),
+    Role.RERANKER: (Rerankers,),
 }
 """The suites behind each role; those of the records expect the other ports beside them."""
 
@@ -57,6 +61,7 @@ __all__ = [
     "Accounts",
     "Atomicity",
     "Blobs",
+    "Chats",
     "Embedders",
     "Erasure",
     "History",
@@ -68,6 +73,7 @@ __all__ = [
     "Positions",
     "Puts",
     "Reads",
+    "Rerankers",
     "Scans",
     "Scopes",
 ]

@@ -1,0 +1,81 @@
+"""The optional last step of a search: a slower model puts the best candidates in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from memos.analysis import passage_text
+from memos.errors import UpstreamError
+from memos.ports.models import Embedder, Reranker
+from memos.retrieve.score import Order, Ranked
+from memos.types import Memory
+
+RERANKED: Final = 50
+"""Candidates that are put in order anew; the rest keeps its place behind them."""
+_Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """An order whose first candidates a reranker put in their places, with its scores."""
+
+    order: Order
+    first: tuple[_Key, ...]
+    ranks: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, rank: int) -> Ranked:
+        return self.order[self.ranks[rank] if rank < len(self.ranks) else rank]
+
+    def keys(self, count: int) -> list[_Key]:
+        """Return (cube, id) of the first ``count``."""
+        return [*self.first, *self.order.keys(count)[len(self.first) :]][:count]
+
+
+async def rerank(
+    reranker: Reranker, query: str, order: Order, rows: dict[_Key, Memory]
+) -> tuple[Order | Reranked, tuple[str, ...]]:
+    """Return the order with its first candidates in their new places, and what failed.
+
+    Args:
+        reranker: Gives the scores.
+        query: The question.
+        order: The candidates as the scorer has them.
+        rows: The memories of the first ``RERANKED``; those that are not there any more are last.
+    """
+    keys = order.keys(RERANKED)
+    held = [(rank, key) for rank, key in enumerate(keys) if key in rows]
+    if not held:
+        return order, ()
+    try:
+        scores = await reranker.score(query, [passage_text(rows[key]) for _, key in held])
+    except UpstreamError as error:
+        return order, (f"rerank: {error.code}",)
+    best = sorted(range(len(held)), key=lambda place: -scores[place])
+    gone = [(rank, key) for rank, key in enumerate(keys) if key not in rows]
+    placed = [*(held[place] for place in best), *gone]
+    return Reranked(order, tuple(key for _, key in placed), tuple(rank for rank, _ in placed)), ()
+
+
+@dataclass(frozen=True, slots=True)
+class CosineReranker:
+    """The ``Reranker`` port over an embedder: scores are cosines."""
+
+    embedder: Embedder
+
+    @property
+    def name(self) -> str:
+        """The embedder's name."""
+        return self.embedder.name
+
+    async def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Return the cosine of each text and the query."""
+        if not texts:
+            return []
+        (asked,) = await self.embedder.embed([query], "query")
+        passages = await self.embedder.embed(texts, "passage")
+        return [float(value) for value in passages @ asked]
