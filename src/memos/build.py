@@ -6,12 +6,15 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 import uuid_utils
 
 from memos import settings as configuration
+from memos.cubes.dump import Dump
+from memos.cubes.load import Load
 from memos.errors import ConfigError, InvalidInput, MemosError
 from memos.forget import Forget
 from memos.ingest.pipeline import Ingest
@@ -25,13 +28,14 @@ from memos.retrieve.features import LaneFeatures
 from memos.retrieve.pipeline import Retrieve
 from memos.retrieve.recipe import named
 from memos.settings import Settings
+from memos.transfer import TransferOperations, TransferParts
 from memos.users.access import Gate, narrowed
 from memos.users.service import Cubes, Users, check_id
 
 T = TypeVar("T")
 
 
-class AsyncMOS(MemoryOperations):
+class AsyncMOS(MemoryOperations, TransferOperations):
     """Remembers what agents hand over, and finds what matters, with its sources.
 
     Made by ``open`` or ``simple``::
@@ -40,6 +44,10 @@ class AsyncMOS(MemoryOperations):
         await mos.add("Zoe is allergic to peanuts.")
         result = await mos.search("What must Zoe not eat?")
     """
+
+    def __init__(self, parts: Parts, transfer: TransferParts) -> None:
+        MemoryOperations.__init__(self, parts)
+        TransferOperations.__init__(self, transfer)
 
     @staticmethod
     @asynccontextmanager
@@ -63,7 +71,8 @@ class AsyncMOS(MemoryOperations):
                 opened = await _open(stack, "embedder", settings.embedder, Role.EMBEDDER, settings)
                 embedder = _need(opened.embedder, "embedder", Role.EMBEDDER)
             store = await _open(stack, "store", settings.store, Role.RECORDS, settings)
-            mos = AsyncMOS(_compose(settings, store, embedder))
+            parts = _compose(settings, store, embedder)
+            mos = AsyncMOS(parts, _transfer(settings, store, embedder, parts.gate))
             await mos.users.ensure(settings.user)
             yield mos
 
@@ -176,6 +185,20 @@ def _compose(settings: Settings, store: Opened, embedder: Embedder) -> Parts:
             chunk_tokens=settings.ingest.chunk_tokens,
             max_characters=settings.ingest.max_characters,
         ),
+        now=_now,
+    )
+
+
+def _transfer(settings: Settings, store: Opened, embedder: Embedder, gate: Gate) -> TransferParts:
+    blobs = _need(store.blobs, "store", Role.BLOBS)
+    moving = store.transfer
+    return TransferParts(
+        dump=None if moving is None else Dump(moving, blobs, version("agent-memos"), _now),
+        load=None if moving is None else Load(moving, blobs, embedder, _now),
+        transfer=moving,
+        gate=gate,
+        accounts=_need(store.accounts, "store", Role.ACCOUNTS),
+        user=settings.user,
         now=_now,
     )
 

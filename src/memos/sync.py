@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from memos.build import AsyncMOS, simple_settings
+from memos.cubes.dump import DumpResult
+from memos.cubes.load import LoadResult
 from memos.errors import ConfigError, InvalidInput
 from memos.mos import AddResult, ForgetResult
 from memos.options import (
@@ -27,8 +29,10 @@ from memos.options import (
     Who,
 )
 from memos.ports.models import Embedder
+from memos.ports.transfer import CubeStats, OnConflict
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
+from memos.transfer import Progress
 from memos.types import Cube, Memory, MemoryPage, User
 
 T = TypeVar("T")
@@ -154,7 +158,36 @@ class _SyncCubes:
         return self._portal.call(lambda mos: mos.cubes.list(user=user))
 
 
-class MOS:
+class _Transfers:
+    """Whole cubes in and out; see ``AsyncMOS``."""
+
+    _portal: _Portal
+
+    def dump(
+        self, target: Path | str, *, progress: Progress | None = None, **who: Unpack[Who]
+    ) -> DumpResult:
+        """Write a cube into a directory or an archive; see ``AsyncMOS.dump``."""
+        return self._portal.call(lambda mos: mos.dump(target, progress=progress, **who))
+
+    def load(
+        self,
+        source: Path | str,
+        *,
+        on_conflict: OnConflict = "fail",
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> LoadResult:
+        """Load a dump as a whole or not at all; see ``AsyncMOS.load``."""
+        return self._portal.call(
+            lambda mos: mos.load(source, on_conflict=on_conflict, progress=progress, **who)
+        )
+
+    def stats(self, **who: Unpack[Who]) -> CubeStats:
+        """Count what a cube holds; see ``AsyncMOS.stats``."""
+        return self._portal.call(lambda mos: mos.stats(**who))
+
+
+class MOS(_Transfers):
     """Remembers what agents hand over, and finds what matters, with its sources.
 
     Made by ``MOS.open`` or ``MOS.simple``; everything opens with the first call. Use it as a

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memos.errors import Forbidden, NotFound
+from memos.errors import Conflict, Forbidden, NotFound
 from memos.ports.stores import AccountStore
-from memos.types import Access, Grant, Scope, User
+from memos.types import Access, Cube, Grant, Scope, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,18 @@ class Gate:
             if not scope.may(cube, need):
                 raise Forbidden(f"user {principal!r} may read cube {cube!r}, not change it")
         return Scope(self.account, principal, {cube: held[cube] for cube in cubes})
+
+    async def founding(self, principal: str, cube: str) -> Scope:
+        """Return what ``principal`` may do with a cube that it is about to make its own.
+
+        Raises:
+            NotFound: The user does not exist.
+            Conflict: A cube of that id exists.
+        """
+        await self.scope(principal)
+        if await self.store.get_entry(Cube, self.account, cube) is not None:
+            raise Conflict(f"cube {cube!r} exists already", code="exists")
+        return Scope(self.account, principal, {cube: "write"})
 
 
 def narrowed(scope: Scope, cube: str) -> Scope:

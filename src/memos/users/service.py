@@ -126,13 +126,18 @@ def check_id(what: str, id: object) -> None:
         )
 
 
+def owning(cube: Cube) -> Grant:
+    """Return the grant that makes a cube its owner's."""
+    return Grant(f"{cube.owner}/{cube.id}", cube.account, cube.owner, cube.id, "write")
+
+
 async def _make_cube(store: AccountStore, cube: Cube) -> None:
     found = await store.get_entry(Cube, cube.account, cube.id)
     if found is not None and found.owner != cube.owner:
         raise Conflict(
             f"cube {cube.id!r} exists already and belongs to another user", code="exists"
         )
-    grant = Grant(f"{cube.owner}/{cube.id}", cube.account, cube.owner, cube.id, "write")
+    grant = owning(cube)
     if await store.get_entry(Grant, cube.account, grant.id) is None:
         await store.put_entry(grant, expect=0)
     if found is None:

@@ -39,21 +39,7 @@ class Accounts:
 
     async def put_entry(self, entry: Entry, *, expect: int) -> None:
         """Store the entry as version ``expect + 1``."""
-        body = codec.encode(replace(entry, version=expect + 1))
-        kind = type(entry).__name__
-
-        def work(db: apsw.Connection) -> None:
-            key = (kind, entry.account, entry.id)
-            version = db.execute(
-                "SELECT version FROM entries WHERE type = ? AND account = ? AND id = ?", key
-            ).get
-            if (version or 0) != expect:
-                raise refusals.entry_moved(kind.lower(), entry.id, expect)
-            db.execute(
-                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (*key, expect + 1, body)
-            )
-
-        await finished(self._file.write(work))
+        await finished(self._file.write(lambda db: put_entry(db, entry, expect)))
 
     async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
         """Return the entries whose id starts with ``prefix``."""
@@ -67,3 +53,16 @@ class Accounts:
             msgspec.json.decode(body, type=type_)
             for (body,) in cast("Iterable[tuple[bytes]]", rows)
         ]
+
+
+def put_entry(db: apsw.Connection, entry: Entry, expect: int) -> None:
+    """Store the entry as version ``expect + 1``, inside the writer's transaction."""
+    kind = type(entry).__name__
+    key = (kind, entry.account, entry.id)
+    version = db.execute(
+        "SELECT version FROM entries WHERE type = ? AND account = ? AND id = ?", key
+    ).get
+    if (version or 0) != expect:
+        raise refusals.entry_moved(kind.lower(), entry.id, expect)
+    body = codec.encode(replace(entry, version=expect + 1))
+    db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (*key, expect + 1, body))
