@@ -256,5 +256,3 @@ def _mapped(target: Path) -> Generator[None]:
             service="dump",
             code="dump_failed",
         ) from error
-
-

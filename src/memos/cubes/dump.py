@@ -93,9 +93,7 @@ class _Work:
                 counts.versions, counts.memories, counts.links, counts.tombstones, blobs
             )
             embedding = (
-                None
-                if counts.embedder is None
-                else Embedding(counts.embedder, counts.dimensions)
+                None if counts.embedder is None else Embedding(counts.embedder, counts.dimensions)
             )
             manifest = Manifest(
                 form.FORMAT, form.FORMAT_VERSION, self.dump.release, self.dump.now(), cube.id,
@@ -168,11 +166,11 @@ class _Shard:
     number: int
     records: list[bytes] = field(default_factory=list[bytes])
     vectors: list[bytes] = field(default_factory=list[bytes])
-    bytes: int = 0
+    size: int = 0
 
     @property
     def full(self) -> bool:
-        return len(self.records) >= form.SHARD_RECORDS or self.bytes >= form.SHARD_BYTES
+        return len(self.records) >= form.SHARD_RECORDS or self.size >= form.SHARD_BYTES
 
     def take(self, version: Version) -> None:
         index = None
@@ -183,7 +181,7 @@ class _Shard:
         memory = replace(version.memory, place=place)
         line = form.lines([Record(memory, version.ended, version.holds, index)])
         self.records.append(line)
-        self.bytes += len(line)
+        self.size += len(line)
 
 
 def _ignore(_done: int, _total: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Final, Protocol
 
 import anyio
@@ -351,4 +350,3 @@ def _check_times(name: str, *moments: datetime | None) -> None:
 
 def _ignore(_done: int, _total: int) -> None:
     """Show nobody."""
-

@@ -21,11 +21,14 @@ class Accounts:
 
     async def put_entry(self, entry: Entry, *, expect: int) -> None:
         """Store the entry as version ``expect + 1``."""
-        key = type(entry), entry.account, entry.id
-        held = self._held.get(key)
-        if (0 if held is None else held.version) != expect:
+        if self.version(entry) != expect:
             raise refusals.entry_moved(type(entry).__name__.lower(), entry.id, expect)
-        self._held[key] = replace(entry, version=expect + 1)
+        self._held[type(entry), entry.account, entry.id] = replace(entry, version=expect + 1)
+
+    def version(self, entry: Entry) -> int:
+        """Return the version that is stored of an entry, 0 for none."""
+        held = self._held.get((type(entry), entry.account, entry.id))
+        return 0 if held is None else held.version
 
     async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
         """Return the entries whose id starts with ``prefix``."""

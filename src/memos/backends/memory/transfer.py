@@ -83,7 +83,7 @@ class Transfers:
         """Let the staging cube take its place."""
         held = self._staging(staging)
         for entry in entries:
-            if await self._accounts.get_entry(type(entry), entry.account, entry.id) is not None:
+            if self._accounts.version(entry) != 0:
                 raise refusals.entry_moved(type(entry).__name__.lower(), entry.id, 0)
         own = self._shelf.cubes.get((held.account, held.cube), CubeState())
         merge = _Merge(held, own.copy(), self._shelf.cursor, on_conflict)
@@ -156,7 +156,6 @@ class _Merge:
     on_conflict: OnConflict
     same: int = 0
     erased: int = 0
-    memories: int = 0
     conflicts: list[str] = field(default_factory=list[str])
 
     def run(self) -> Published:
@@ -168,23 +167,9 @@ class _Merge:
         if self.conflicts and self.on_conflict == "fail":
             named = tuple(self.conflicts[: Conflicting.NAMED])
             raise refusals.memory_conflict(self.staging.cube, len(self.conflicts), named)
-        self.memories = len(coming)
-        for row in theirs.rows():
-            if row.memory.id in coming:
-                self._take(row)
-        for key, id in theirs.keys.items():
-            if id in coming:
-                own.keys.setdefault(key, id)
-        for name, link in theirs.links.items():
-            if own.latest(link.source) and own.latest(link.target):
-                own.links.setdefault(name, link)
-        for id, (_, stone) in sorted(theirs.stones.items()):
-            if id not in own.versions and id not in own.stones:
-                own.stones[id] = self._next(), stone
+        self._take(coming)
         ids = tuple(self.conflicts[: Conflicting.NAMED])
-        return Published(
-            self.memories, self.same, self.erased, Conflicting(len(self.conflicts), ids)
-        )
+        return Published(len(coming), self.same, self.erased, Conflicting(len(self.conflicts), ids))
 
     def _settled(self, id: str, theirs: Row) -> bool:
         """Decide about a memory; False when it comes as it is."""
@@ -219,11 +204,23 @@ class _Merge:
             if holder == id:
                 self.state.keys.setdefault(key, id)
 
-    def _take(self, row: Row) -> None:
-        number, id = self._next(), row.memory.id
-        self.state.versions[id] = (
-            *self.state.versions.get(id, ()), replace(row, number=number, changed=number)
-        )  # fmt: skip
+    def _take(self, coming: set[str]) -> None:
+        theirs, own = self.staging.state, self.state
+        for row in theirs.rows():
+            id = row.memory.id
+            if id in coming:
+                number = self._next()
+                moved = replace(row, number=number, changed=number)
+                own.versions[id] = (*own.versions.get(id, ()), moved)
+        for key, id in theirs.keys.items():
+            if id in coming:
+                own.keys.setdefault(key, id)
+        for name, link in theirs.links.items():
+            if own.latest(link.source) and own.latest(link.target):
+                own.links.setdefault(name, link)
+        for id, (_, stone) in sorted(theirs.stones.items()):
+            if id not in own.versions and id not in own.stones:
+                own.stones[id] = self._next(), stone
 
     def _next(self) -> int:
         self.cursor += 1

@@ -72,9 +72,7 @@ def _adopt(db: apsw.Connection, staged: StagedCube, empty: int | None) -> Publis
         "UPDATE cubes SET account = ?, id = ?, shift = ?, settled = ? WHERE cube = ?",
         (staged.account, staged.target, shift, head, staged.number),
     )
-    db.execute(
-        "UPDATE cubes SET head = ? WHERE cube IN (0, ?)", (head + shift, staged.number)
-    )
+    db.execute("UPDATE cubes SET head = ? WHERE cube IN (0, ?)", (head + shift, staged.number))
     db.execute("DELETE FROM staged WHERE cube = ?", (staged.number,))
     count = _number(db, "SELECT count(*) FROM memories WHERE cube = ? AND latest", staged.number)
     return Published(count, 0, 0, Conflicting(0, ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ from memos.types import Link, Scope, Tombstone
 
 _DUMPS: Final = 2
 """Dumps at a time; each holds a connection of the pool."""
+_SESSIONS: Final = (
+    "SELECT count(DISTINCT session) FROM places WHERE cube = ? AND session IS NOT NULL"
+    " AND EXISTS (SELECT 1 FROM memories m WHERE m.place = places.place AND m.live"
+    " AND m.position IS NOT NULL)"
+)
 
 
 class Transfers:
@@ -156,9 +162,7 @@ class _State:
     def of(cls, db: apsw.Connection, offload: Offload, account: str, cube: str) -> _State:
         number = cube_numbers(db, account, [cube]).get(cube, -1)
         embedder = db.execute("SELECT embedder FROM cubes WHERE cube = ?", (number,)).get
-        return cls(
-            db, offload, cube, number, -1 if embedder is None else cast("int", embedder)
-        )
+        return cls(db, offload, cube, number, -1 if embedder is None else cast("int", embedder))
 
     async def counts(self) -> Counts:
         """Return how much there is."""
@@ -177,12 +181,14 @@ class _State:
         return await self.offload.run(self._tombstones, after, limit)
 
     def _counts(self) -> Counts:
-        counted = [
-            cast("int", self.db.execute(f"SELECT count(*) FROM {what} cube = ?", (self.number,)).get)
-            for what in (
-                "memories WHERE", "memories WHERE latest AND", "links WHERE", "tombstones WHERE"
-            )
-        ]  # fmt: skip
+        counted = _counted(
+            self.db,
+            self.number,
+            "SELECT count(*) FROM memories WHERE cube = ?",
+            "SELECT count(*) FROM memories WHERE cube = ? AND latest",
+            "SELECT count(*) FROM links WHERE cube = ?",
+            "SELECT count(*) FROM tombstones WHERE cube = ?",
+        )
         found = self.db.execute(
             "SELECT name, dimensions FROM embedders WHERE embedder = ?", (self.embedder,)
         ).fetchone()
@@ -239,35 +245,35 @@ class _State:
 
 
 def _stats(db: apsw.Connection, number: int, path: Path) -> CubeStats:
-    kinds: dict[str, int] = {}
-    tiers: dict[str, int] = {}
-    statuses: dict[str, int] = {}
-    groups = db.execute(
-        "SELECT live, json_extract(text, '$.kind'), ifnull(json_extract(text, '$.tier'), ''),"
-        " ifnull(json_extract(text, '$.status'), ''), count(*)"
-        " FROM (SELECT live, CAST(body AS TEXT) text FROM memories WHERE cube = ? AND latest)"
-        " GROUP BY 1, 2, 3, 4",
-        (number,),
-    )
-    memories = retired = 0
-    for live, kind, tier, status, count in cast("Iterable[tuple[int, str, str, str, int]]", groups):
-        statuses[status] = statuses.get(status, 0) + count
-        if not live:
-            retired += count
-            continue
-        memories += count
-        kinds[kind] = kinds.get(kind, 0) + count
-        tiers[tier] = tiers.get(tier, 0) + count
-    versions, erased, links, sessions = (
-        cast("int", db.execute(query, (number,)).get)
-        for query in (
-            "SELECT count(*) FROM memories WHERE cube = ?",
-            "SELECT count(*) FROM tombstones WHERE cube = ?",
-            "SELECT count(*) FROM links WHERE cube = ?",
-            "SELECT count(DISTINCT session) FROM places WHERE cube = ? AND session IS NOT NULL"
-            " AND EXISTS (SELECT 1 FROM memories m WHERE m.place = places.place AND m.live"
-            " AND m.position IS NOT NULL)",
+    # Counted here, not by GROUP BY, which would sort all of it in memory.
+    groups = Counter(
+        cast(
+            "Iterable[tuple[int, str, str, str]]",
+            db.execute(
+                "SELECT live, json_extract(text, '$.kind'), json_extract(text, '$.tier'),"
+                " json_extract(text, '$.status')"
+                " FROM (SELECT live, CAST(body AS TEXT) text FROM memories"
+                " WHERE cube = ? AND latest)",
+                (number,),
+            ),
         )
+    )
+    kinds, tiers, statuses = Counter[str](), Counter[str](), Counter[str]()
+    memories = retired = 0
+    for (live, kind, tier, status), count in groups.items():
+        statuses[status] += count
+        retired += 0 if live else count
+        if live:
+            memories += count
+            kinds[kind] += count
+            tiers[tier] += count
+    versions, erased, links, sessions = _counted(
+        db,
+        number,
+        "SELECT count(*) FROM memories WHERE cube = ?",
+        "SELECT count(*) FROM tombstones WHERE cube = ?",
+        "SELECT count(*) FROM links WHERE cube = ?",
+        _SESSIONS,
     )
     first, last = cast(
         "tuple[int | None, int | None]",
@@ -282,3 +288,7 @@ def _stats(db: apsw.Connection, number: int, path: Path) -> CubeStats:
         last=None if last is None else codec.moment(last),
         bytes=sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file()),
     )  # fmt: skip
+
+
+def _counted(db: apsw.Connection, number: int, *queries: str) -> list[int]:
+    return [cast("int", db.execute(query, (number,)).get) for query in queries]
