@@ -19,7 +19,8 @@ from memos.errors import ConfigError, InvalidInput, MemosError
 from memos.forget import Forget
 from memos.ingest.pipeline import Ingest
 from memos.maintain import Maintain
-from memos.mos import Defaults, MemoryOperations, Parts
+from memos.mos import Defaults, Parts
+from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.models import Embedder
 from memos.ports.stores import FeatureIndex
@@ -35,7 +36,7 @@ from memos.users.service import Cubes, Users, check_id
 T = TypeVar("T")
 
 
-class AsyncMOS(MemoryOperations, TransferOperations):
+class AsyncMOS(TransferOperations):
     """Remembers what agents hand over, and finds what matters, with its sources.
 
     Made by ``open`` or ``simple``::
@@ -44,10 +45,6 @@ class AsyncMOS(MemoryOperations, TransferOperations):
         await mos.add("Zoe is allergic to peanuts.")
         result = await mos.search("What must Zoe not eat?")
     """
-
-    def __init__(self, parts: Parts, transfer: TransferParts) -> None:
-        MemoryOperations.__init__(self, parts)
-        TransferOperations.__init__(self, transfer)
 
     @staticmethod
     @asynccontextmanager
@@ -199,6 +196,11 @@ def _transfer(settings: Settings, store: Opened, embedder: Embedder, gate: Gate)
         gate=gate,
         accounts=_need(store.accounts, "store", Role.ACCOUNTS),
         user=settings.user,
+        network=Policy(
+            allow=settings.network.allow,
+            max_bytes=settings.network.max_megabytes * 1024 * 1024,
+            timeout_s=settings.network.timeout_s,
+        ),
         now=_now,
     )
 

@@ -11,10 +11,10 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Annotated, Final, cast
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from memos import mosconfig
 from memos.errors import ConfigError
@@ -51,6 +51,22 @@ class SearchSettings(_Section):
     candidates: int = Field(
         default=200, ge=1, le=10_000, description="Candidates that each lane nominates."
     )
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class NetworkSettings(_Section):
+    """What may be fetched when a caller names an address."""
+
+    allow: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        default=(),
+        description="Hosts and networks that may be reached although they are not public, "
+        "with commas between.",
+    )
+    max_megabytes: int = Field(default=4096, ge=1, description="Largest answer, in MB.")
+    timeout_s: float = Field(default=600.0, gt=0, description="Longest fetch, in seconds.")
 
 
 class ServiceSettings(_Section):
@@ -91,6 +107,7 @@ class Settings(_Section):
     )
     ingest: IngestSettings = Field(default_factory=IngestSettings, description="Reading.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="Searching.")
+    network: NetworkSettings = Field(default_factory=NetworkSettings, description="Fetching.")
     services: ServiceSettings = Field(default_factory=ServiceSettings, description="Credentials.")
 
 

@@ -18,6 +18,7 @@ from memos.build import AsyncMOS, simple_settings
 from memos.cubes.dump import DumpResult
 from memos.cubes.load import LoadResult
 from memos.errors import ConfigError, InvalidInput
+from memos.ingest.exports.conversations import Format
 from memos.mos import AddResult, ForgetResult
 from memos.options import (
     AddOptions,
@@ -32,7 +33,7 @@ from memos.ports.models import Embedder
 from memos.ports.transfer import CubeStats, OnConflict
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
-from memos.transfer import Progress
+from memos.transfer import ImportResult, Progress
 from memos.types import Cube, Memory, MemoryPage, User
 
 T = TypeVar("T")
@@ -174,12 +175,28 @@ class _Transfers:
         source: Path | str,
         *,
         on_conflict: OnConflict = "fail",
+        sha256: str | None = None,
         progress: Progress | None = None,
         **who: Unpack[Who],
     ) -> LoadResult:
         """Load a dump as a whole or not at all; see ``AsyncMOS.load``."""
         return self._portal.call(
-            lambda mos: mos.load(source, on_conflict=on_conflict, progress=progress, **who)
+            lambda mos: mos.load(
+                source, on_conflict=on_conflict, sha256=sha256, progress=progress, **who
+            )
+        )
+
+    def import_chats(
+        self,
+        source: Path | str,
+        *,
+        format: Format | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> ImportResult:
+        """Remember exported conversations; see ``AsyncMOS.import_chats``."""
+        return self._portal.call(
+            lambda mos: mos.import_chats(source, format=format, progress=progress, **who)
         )
 
     def stats(self, **who: Unpack[Who]) -> CubeStats:

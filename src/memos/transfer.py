@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Unpack, cast
+from typing import Final, Unpack, cast
+
+from anyio import from_thread
 
 from memos import options as opt
 from memos._offload import Offload
 from memos.cubes import sources
 from memos.cubes.dump import Dump, DumpResult
-from memos.cubes.load import Incoming, Load, LoadResult, Target
+from memos.cubes.load import Incoming, Load, LoadResult, Skipped, Target
 from memos.errors import InvalidInput, NotFound
-from memos.options import Who
+from memos.ingest.exports import files
+from memos.ingest.exports.conversations import Conversation, Format
+from memos.ingest.reader import Document
+from memos.mos import AddResult, MemoryOperations, Parts
+from memos.network import Policy
+from memos.options import AddOptions, Who
 from memos.ports.stores import AccountStore
 from memos.ports.transfer import CubeStats, OnConflict, Transfer
 from memos.types import Access, Cube, Scope
@@ -22,6 +31,9 @@ from memos.users.access import Gate
 from memos.users.service import check_id, owning
 
 Progress = Callable[[int, int], None]
+_MESSAGES: Final = 500
+"""Messages of a conversation that are added at a time."""
+_NAMED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,7 @@ class TransferParts:
         gate: Decides who may.
         accounts: Where cubes are entered.
         user: Who acts when a call names nobody.
+        network: What addresses may be reached.
         now: The clock.
     """
 
@@ -44,14 +57,33 @@ class TransferParts:
     gate: Gate
     accounts: AccountStore
     user: str
+    network: Policy
     now: Callable[[], datetime]
 
 
-class TransferOperations:
-    """What can be done with cubes as a whole, over parts that ``build`` composed."""
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import brought in.
 
-    def __init__(self, parts: TransferParts) -> None:
-        self._transfer = parts
+    Attributes:
+        conversations: Conversations or documents that were read.
+        stored: Memories that are new.
+        known: Memories that were there already.
+        skipped: Parts that could not be read, with the reason; the first thousand.
+    """
+
+    conversations: int
+    stored: int
+    known: int
+    skipped: tuple[Skipped, ...]
+
+
+class TransferOperations(MemoryOperations):
+    """What can be done with cubes and exports as a whole, over parts that ``build`` composed."""
+
+    def __init__(self, parts: Parts, transfer: TransferParts) -> None:
+        super().__init__(parts)
+        self._transfer = transfer
         self._reading = Offload(2)
 
     async def dump(
@@ -85,16 +117,19 @@ class TransferOperations:
         source: Path | str,
         *,
         on_conflict: OnConflict = "fail",
+        sha256: str | None = None,
         progress: Progress | None = None,
         **who: Unpack[Who],
     ) -> LoadResult:
         """Load a dump into a new cube, or merge it into one that exists, as a whole or not at all.
 
         Args:
-            source: A dump: a directory or an archive.
+            source: A dump of ours or of MemOS: a directory, an archive, the http(s) address of an
+                archive, or a repository as ``git+https://...`` with an optional ``#branch``.
             on_conflict: What to do about memories that the cube has with other content: ``fail``
                 loads nothing, ``keep`` leaves the cube's own, ``replace`` makes the other a new
                 version of it.
+            sha256: What the archive, or the ``manifest.json`` of a directory, must have.
             progress: Called with (versions done, versions in all).
             **who: See ``Who``; the cube is the one that was dumped when none is named.
 
@@ -103,18 +138,81 @@ class TransferOperations:
             DataError: It is damaged, unfinished, or of a newer format; nothing was loaded.
             Conflict: Memories conflict under ``fail``; the cube is another user's, or was embedded
                 with another model. Nothing was loaded.
-            Forbidden: The user may not write the cube.
+            Forbidden: The user may not write the cube, or the address is not a public one.
+            StoreError: The dump cannot be fetched, or the store failed.
         """
         opt.known(who, Who)
         load = _able(self._transfer.load)
         policy = cast("OnConflict", opt.one_of(on_conflict, OnConflict, "on_conflict"))
-        opening = sources.opened(Path(source), load.embedder.name)
-        incoming = await self._reading.run(opening.__enter__)
-        try:
-            target = await self._target(who, incoming)
-            return await load.read(incoming, target, policy, progress)
-        finally:
-            opening.__exit__(None, None, None)
+        opening = partial(
+            sources.opened, source, load.embedder.name, self._transfer.network, expected=sha256
+        )
+
+        def work() -> LoadResult:
+            with opening() as incoming:
+                target = from_thread.run(self._target, who, incoming)
+                return from_thread.run(load.read, incoming, target, policy, progress)
+
+        return await self._reading.run(work)
+
+    async def import_chats(
+        self,
+        source: Path | str,
+        *,
+        format: Format | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> ImportResult:
+        """Remember the conversations that another program exported, each as a session.
+
+        Messages keep their ids and times, so an import that was interrupted, or that comes again
+        with a later export, stores only what is new.
+
+        Args:
+            source: ChatGPT's or Claude's ``conversations.json`` or the .zip around it, messages as
+                JSON or JSONL, a Markdown file or a folder of them.
+            format: ``chatgpt``, ``claude``, ``messages`` or ``markdown``; found out when None.
+            progress: Called with (bytes read, bytes in all).
+            **who: See ``Who``; the user's own cube when none is named.
+
+        Raises:
+            InvalidInput: There is nothing that can be imported.
+            NotFound: The user or the cube does not exist.
+        """
+        opt.known(who, Who)
+        form = None if format is None else cast("Format", opt.one_of(format, Format, "format"))
+        place: AddOptions = {**who}
+
+        def work() -> ImportResult:
+            tally = _Tally()
+            for part in files.read(Path(source), form, progress or _ignore):
+                from_thread.check_cancelled()
+                if isinstance(part, files.Refused):
+                    tally.skip(part.name, part.reason)
+                    continue
+                try:
+                    tally.count(from_thread.run(self._imported, part, place))
+                except InvalidInput as error:
+                    tally.skip(part.name if isinstance(part, Document) else part.id, error.detail)
+            return tally.result()
+
+        return await self._reading.run(work)
+
+    async def _imported(self, part: Conversation | Document, place: AddOptions) -> AddResult:
+        if isinstance(part, Document):
+            digest = hashlib.sha256(part.text.encode()).hexdigest()
+            batch = f"import {hashlib.sha256(part.name.encode()).hexdigest()} {digest}"
+            return await self.add(part, **{**place, "batch_id": batch})
+        ids: tuple[str, ...] = ()
+        stored: tuple[bool, ...] = ()
+        info = {} if part.title is None else {"conversation": part.title}
+        options: AddOptions = {**place, "session": part.id, "info": info}
+        for start in range(0, len(part.messages), _MESSAGES):
+            messages = part.messages[start : start + _MESSAGES]
+            if any(str(message.get("content") or "").strip() for message in messages):
+                added = await self.add(messages, **options)
+                ids, stored = ids + added.ids, stored + added.stored
+        return AddResult(ids, stored)
 
     async def stats(self, **who: Unpack[Who]) -> CubeStats:
         """Count what a cube holds.
@@ -146,6 +244,32 @@ class TransferOperations:
         scope = await gate.founding(user, cube)
         made = Cube(cube, scope.account, incoming.name or cube, user, self._transfer.now())
         return Target(cube, scope, (made, owning(made)))
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What an import has done so far."""
+
+    conversations: int = 0
+    stored: int = 0
+    known: int = 0
+    skipped: list[Skipped] = field(default_factory=list[Skipped])
+
+    def count(self, added: AddResult) -> None:
+        self.conversations += 1
+        self.stored += sum(added.stored)
+        self.known += len(added.stored) - sum(added.stored)
+
+    def skip(self, name: str, reason: str) -> None:
+        if len(self.skipped) < _NAMED:
+            self.skipped.append(Skipped(name, reason))
+
+    def result(self) -> ImportResult:
+        return ImportResult(self.conversations, self.stored, self.known, tuple(self.skipped))
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Show nobody."""
 
 
 def _able(part: opt.T | None) -> opt.T:

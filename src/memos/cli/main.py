@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, cast
 import typer
 from typer.core import TyperGroup
 
-from memos.cli import adding, demo, finding, forgetting, upkeep
+from memos.cli import adding, demo, finding, forgetting, stats, transfer, upkeep
 from memos.cli.output import complain, emit, give_up_output, prepare_streams
 from memos.cli.session import anywhere
 from memos.errors import MemosError, RateLimited, UpstreamError
@@ -58,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.callback()(anywhere)
-for group in (demo, adding, finding, forgetting, upkeep):
+for group in (demo, adding, finding, forgetting, transfer, stats, upkeep):
     group.register(app)
 
 

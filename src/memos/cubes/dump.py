@@ -42,7 +42,7 @@ class DumpResult:
         bytes: Size of all files together, before compression.
     """
 
-    path: Path
+    path: str
     cube: str
     versions: int
     memories: int
@@ -101,7 +101,7 @@ class _Work:
             )  # fmt: skip
             sink.add(form.MANIFEST, form.seal(manifest))
         return DumpResult(
-            target, cube.id, totals.versions, totals.memories, totals.links, totals.tombstones,
+            str(target), cube.id, totals.versions, totals.memories, totals.links, totals.tombstones,
             blobs, sum(entry.bytes for entry in self.files),
         )  # fmt: skip
 

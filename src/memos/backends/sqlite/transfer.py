@@ -39,9 +39,8 @@ from memos.types import Link, Scope, Tombstone
 _DUMPS: Final = 2
 """Dumps at a time; each holds a connection of the pool."""
 _SESSIONS: Final = (
-    "SELECT count(DISTINCT session) FROM places WHERE cube = ? AND session IS NOT NULL"
-    " AND EXISTS (SELECT 1 FROM memories m WHERE m.place = places.place AND m.live"
-    " AND m.position IS NOT NULL)"
+    "SELECT count(DISTINCT session) FROM memories m JOIN places p ON p.place = m.place"
+    " WHERE m.cube = ? AND m.live"
 )
 
 
