@@ -79,5 +79,6 @@ def is_dump(source: str) -> bool:
         return True
     path = Path(source)
     if path.is_dir():
-        return (path / form.MANIFEST).exists() or foreign.is_foreign(path)
+        unfinished = any(form.is_name(entry.name) for entry in path.iterdir())
+        return unfinished or (path / form.MANIFEST).exists() or foreign.is_foreign(path)
     return path.is_file() and containers.is_archive(path)

@@ -163,7 +163,8 @@ class _Merge:
         if theirs.embedder is not None and own.embedder not in (None, theirs.embedder):
             raise refusals.other_embedder(self.staging.cube, own.embedder, theirs.embedder)
         own.embedder = own.embedder or theirs.embedder
-        coming = {id for id, rows in theirs.versions.items() if not self._settled(id, rows[-1])}
+        new = [id for id, rows in theirs.versions.items() if not self._settled(id, rows[-1])]
+        coming = {id for id in new if not self._known_otherwise(id)}
         if self.conflicts and self.on_conflict == "fail":
             named = tuple(self.conflicts[: Conflicting.NAMED])
             raise refusals.memory_conflict(self.staging.cube, len(self.conflicts), named)
@@ -172,16 +173,20 @@ class _Merge:
         return Published(len(coming), self.same, self.erased, Conflicting(len(self.conflicts), ids))
 
     def _settled(self, id: str, theirs: Row) -> bool:
-        """Decide about a memory; False when it comes as it is."""
+        """Decide about a memory that the cube may have; False when it has none of that id."""
         own = self.state.latest(id)
-        if own is not None:
-            if told(own.memory) == told(theirs.memory):
-                self.same += 1
-            else:
-                self.conflicts.append(id)
-                if self.on_conflict == "replace":
-                    self._replace(own, theirs)
+        if own is None:
+            return False
+        if told(own.memory) == told(theirs.memory):
+            self.same += 1
             return True
+        self.conflicts.append(id)
+        if self.on_conflict == "replace":
+            self._replace(own, theirs)
+        return True
+
+    def _known_otherwise(self, id: str) -> bool:
+        """Whether a memory was erased here, or is here under another id."""
         if id in self.state.stones:
             self.erased += 1
             return True
