@@ -119,10 +119,10 @@ def fetch(
         vetted = vet(url, policy)
         connection = _Connection.to(vetted, deadline)
         try:
-            response = _asked(connection, vetted)
-            if response.status not in _REDIRECTS:
-                return _stored(response, into, policy, deadline, progress)
-            url = urljoin(url, response.getheader("Location") or "")
+            with _asked(connection, vetted) as response:
+                if response.status not in _REDIRECTS:
+                    return _stored(response, into, policy, deadline, progress)
+                url = urljoin(url, response.getheader("Location") or "")
         except (OSError, http.client.HTTPException) as error:
             raise _failed(vetted, str(error) or type(error).__name__) from None
         finally:

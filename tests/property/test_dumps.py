@@ -113,7 +113,7 @@ def test_dump_load_dump_gives_the_same_bytes(
             assert bytes_of(first) == bytes_of(third)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data(), split=st.integers(0, 10))
 def test_merging_agrees_in_both_engines(engines: Engines, data: st.DataObject, split: int) -> None:
     account = engines.account()

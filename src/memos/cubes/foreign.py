@@ -40,7 +40,7 @@ class ForeignCube:
     name: str
     nodes: Sequence[tuple[str, Mapping[str, object]]]
     edges: Sequence[Link]
-    now: datetime
+    written: datetime
     skipped: list[Skipped] = field(default_factory=list[Skipped])
 
     @classmethod
@@ -69,7 +69,7 @@ class ForeignCube:
         if len(whole) < len(edges):
             reason = f"{len(edges) - len(whole)} edges join nodes that the dump does not hold"
             skipped.append(Skipped(TEXTUAL, reason))
-        return cls(cube, cube, nodes, whole, datetime.now(UTC), skipped)
+        return cls(cube, cube, nodes, whole, _written(folder), skipped)
 
     @property
     def total(self) -> int:
@@ -102,7 +102,7 @@ class ForeignCube:
             memory = items.from_item(item, place, where)
         except InvalidInput as error:
             raise DataError(error.detail, code="damaged_dump") from None
-        recorded = memory.recorded_at or memory.created_at or self.now
+        recorded = memory.recorded_at or memory.created_at or self.written
         hidden = memory.status in _HIDDEN
         return replace(
             memory,
@@ -116,6 +116,12 @@ class ForeignCube:
 def is_foreign(folder: Path) -> bool:
     """Whether a directory looks like a dump of MemOS."""
     return (folder / CONFIG).is_file() or (folder / TEXTUAL).is_file()
+
+
+def _written(folder: Path) -> datetime:
+    """Return when the dump was written: the time of memories that say none, the same each time."""
+    written = max(path.stat().st_mtime for path in folder.glob("*.json"))
+    return datetime.fromtimestamp(written, UTC)
 
 
 def _reason(path: Path) -> str | None:

@@ -163,7 +163,8 @@ class _Merge:
         if theirs.embedder is not None and own.embedder not in (None, theirs.embedder):
             raise refusals.other_embedder(self.staging.cube, own.embedder, theirs.embedder)
         own.embedder = own.embedder or theirs.embedder
-        new = [id for id, rows in theirs.versions.items() if not self._settled(id, rows[-1])]
+        latest = sorted((rows[-1] for rows in theirs.versions.values()), key=lambda r: r.number)
+        new = [row.memory.id for row in latest if not self._settled(row.memory.id, row)]
         coming = {id for id in new if not self._known_otherwise(id)}
         if self.conflicts and self.on_conflict == "fail":
             named = tuple(self.conflicts[: Conflicting.NAMED])
