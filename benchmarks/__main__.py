@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks import recall as recalls
 from benchmarks import speed as speeds
+from benchmarks import transfer as transfers
 from benchmarks.cases import DataError, Suite
 from benchmarks.reporting import print_report, summarise, write_json, write_rankings
 from benchmarks.subject import bundled_embedder
@@ -81,6 +83,25 @@ def speed(
     speeds.print_report(_out, report)
     if json:
         write_json(json, report)
+
+
+@app.command()
+def transfer(
+    *,
+    items: Annotated[int, typer.Option(help="Memories of the cube.", min=1)],
+    folder: Annotated[Path | None, typer.Option(help="Where the stores are made.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+) -> None:
+    """Fill a cube, dump it and load it into a fresh store: seconds and peak memory of each."""
+    steps: list[transfers.Step] = []
+    for step in transfers.run(items, folder):
+        steps.append(step)
+        _out.print(
+            f"{step.name:6} {step.seconds:8.1f} s, {step.rss_mb:7.0f} MB of memory at most, "
+            f"{step.megabytes:8.1f} MB on disk, {step.memories} memories"
+        )
+    if json:
+        json.write_text(msgspec.json.encode(steps).decode(), encoding="utf-8")
 
 
 @contextlib.contextmanager

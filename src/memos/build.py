@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +16,14 @@ from memos import settings as configuration
 from memos.chat.accounting import Meter
 from memos.chat.conversation import Chat, ChatDefaults
 from memos.chat.prompt import SYSTEM, Frame
+from memos.cubes.dump import Dump
+from memos.cubes.load import Load
 from memos.errors import ConfigError, InvalidInput, MemosError
 from memos.forget import Forget
 from memos.ingest.pipeline import Ingest
 from memos.maintain import Maintain
-from memos.mos import Defaults, MemoryOperations, Parts
+from memos.mos import Defaults, Parts
+from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.ports.stores import FeatureIndex
@@ -29,6 +33,7 @@ from memos.retrieve.pipeline import Retrieve
 from memos.retrieve.recipe import named
 from memos.retrieve.rerank import CosineReranker
 from memos.settings import Settings
+from memos.transfer import TransferOperations, TransferParts
 from memos.users.access import Gate, narrowed
 from memos.users.service import Users, check_id
 from memos.users.sharing import Cubes
@@ -36,7 +41,7 @@ from memos.users.sharing import Cubes
 T = TypeVar("T")
 
 
-class AsyncMOS(MemoryOperations):
+class AsyncMOS(TransferOperations):
     """Remembers what agents hand over, and finds what matters, with its sources.
 
     Made by ``open`` or ``simple``::
@@ -79,7 +84,8 @@ class AsyncMOS(MemoryOperations):
                 await _chats(stack, settings) if chat is None else (chat,),
                 await _reranker(stack, settings, embedder) if reranker is None else reranker,
             )
-            mos = AsyncMOS(_compose(settings, store, models))
+            parts = _compose(settings, store, models)
+            mos = AsyncMOS(parts, _transfer(settings, store, embedder, parts.gate))
             await mos.users.ensure(settings.user)
             yield mos
 
@@ -256,6 +262,25 @@ def _chat_defaults(settings: Settings) -> ChatDefaults:
         candidates=settings.search.candidates,
         chunk_tokens=settings.ingest.chunk_tokens,
         max_characters=settings.ingest.max_characters,
+    )
+
+
+def _transfer(settings: Settings, store: Opened, embedder: Embedder, gate: Gate) -> TransferParts:
+    blobs = _need(store.blobs, "store", Role.BLOBS)
+    moving = store.transfer
+    return TransferParts(
+        dump=None if moving is None else Dump(moving, blobs, version("agent-memos"), _now),
+        load=None if moving is None else Load(moving, blobs, embedder, _now),
+        transfer=moving,
+        gate=gate,
+        accounts=_need(store.accounts, "store", Role.ACCOUNTS),
+        user=settings.user,
+        network=Policy(
+            allow=settings.network.allow,
+            max_bytes=settings.network.max_megabytes * 1024 * 1024,
+            timeout_s=settings.network.timeout_s,
+        ),
+        now=_now,
     )
 
 

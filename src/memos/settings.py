@@ -11,10 +11,10 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Annotated, Final, cast
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from memos import mosconfig
 from memos.errors import ConfigError
@@ -72,6 +72,22 @@ class PromptSettings(_Section):
     )
 
 
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class NetworkSettings(_Section):
+    """What may be fetched when a caller names an address."""
+
+    allow: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        default=(),
+        description="Hosts and networks that may be reached although they are not public, "
+        "with commas between.",
+    )
+    max_megabytes: int = Field(default=4096, ge=1, description="Largest answer, in MB.")
+    timeout_s: float = Field(default=600.0, gt=0, description="Longest fetch, in seconds.")
+
+
 class ServiceSettings(_Section):
     """Credentials that adapters fall back to; nothing is contacted because they are set."""
 
@@ -123,6 +139,7 @@ class Settings(_Section):
     prompt: PromptSettings = Field(default_factory=PromptSettings, description="Chatting.")
     ingest: IngestSettings = Field(default_factory=IngestSettings, description="Reading.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="Searching.")
+    network: NetworkSettings = Field(default_factory=NetworkSettings, description="Fetching.")
     services: ServiceSettings = Field(default_factory=ServiceSettings, description="Credentials.")
 
     def __repr_args__(self) -> Iterator[tuple[str | None, object]]:

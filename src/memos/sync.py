@@ -17,7 +17,10 @@ from typing import Any, Self, TypeVar, Unpack
 from memos.build import AsyncMOS, simple_settings
 from memos.chat.accounting import UsageReport
 from memos.chat.conversation import ChatResult, ChatStreamEvent
+from memos.cubes.dump import DumpResult
+from memos.cubes.load import LoadResult
 from memos.errors import ConfigError, InvalidInput
+from memos.ingest.exports.conversations import Format
 from memos.mos import AddResult, ForgetResult
 from memos.options import (
     AddOptions,
@@ -31,8 +34,10 @@ from memos.options import (
     Who,
 )
 from memos.ports.models import ChatModel, Embedder, Reranker
+from memos.ports.transfer import CubeStats, OnConflict
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
+from memos.transfer import ImportResult, Progress
 from memos.types import Access, Cube, Grant, Memory, MemoryPage, Role, User
 
 T = TypeVar("T")
@@ -230,7 +235,52 @@ class _SyncChat:
         return self._portal.call(lambda mos: mos.usage(**options))
 
 
-class MOS(_SyncChat):
+class _Transfers:
+    """Whole cubes in and out; see ``AsyncMOS``."""
+
+    _portal: _Portal
+
+    def dump(
+        self, target: Path | str, *, progress: Progress | None = None, **who: Unpack[Who]
+    ) -> DumpResult:
+        """Write a cube into a directory or an archive; see ``AsyncMOS.dump``."""
+        return self._portal.call(lambda mos: mos.dump(target, progress=progress, **who))
+
+    def load(
+        self,
+        source: Path | str,
+        *,
+        on_conflict: OnConflict = "fail",
+        sha256: str | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> LoadResult:
+        """Load a dump as a whole or not at all; see ``AsyncMOS.load``."""
+        return self._portal.call(
+            lambda mos: mos.load(
+                source, on_conflict=on_conflict, sha256=sha256, progress=progress, **who
+            )
+        )
+
+    def import_chats(
+        self,
+        source: Path | str,
+        *,
+        format: Format | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> ImportResult:
+        """Remember exported conversations; see ``AsyncMOS.import_chats``."""
+        return self._portal.call(
+            lambda mos: mos.import_chats(source, format=format, progress=progress, **who)
+        )
+
+    def stats(self, **who: Unpack[Who]) -> CubeStats:
+        """Count what a cube holds; see ``AsyncMOS.stats``."""
+        return self._portal.call(lambda mos: mos.stats(**who))
+
+
+class MOS(_SyncChat, _Transfers):
     """Remembers what agents hand over, and finds what matters, with its sources.
 
     Made by ``MOS.open`` or ``MOS.simple``; everything opens with the first call. Use it as a

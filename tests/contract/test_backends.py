@@ -75,9 +75,19 @@ class TestAccounts(contracts.Accounts): ...
 class TestJobs(contracts.Jobs): ...
 
 
+class TestSnapshots(contracts.Snapshots): ...
+
+
+class TestStagings(contracts.Stagings): ...
+
+
+class TestPublications(contracts.Publications): ...
+
+
 def test_no_suite_is_left_out() -> None:
     run = {base for test in globals().values() if isinstance(test, type) for base in test.__bases__}
     assert {suite for suites in contracts.SUITES.values() for suite in suites} <= run
+    assert set(contracts.MOVING) <= run
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -24,8 +24,9 @@ PACKAGED = Path(demo.__file__).parent
 COMMANDS = [
     "demo", "add", "search", "get", "list", "history", "chat", "forget", "reindex", "doctor",
     "version", "config show", "config check", "user list", "user create", "user rename",
-    "user role",    "user deactivate", "user activate", "cube list", "cube create", "cube rename", "cube grants",
-    "cube share", "cube revoke", "cube transfer", "cube unregister", "cube register",
+    "user role", "user deactivate", "user activate", "cube list", "cube create", "cube rename",
+    "cube grants", "cube share", "cube revoke", "cube transfer", "cube unregister",
+    "cube register",
 ]  # fmt: skip
 Run = Callable[..., Result]
 

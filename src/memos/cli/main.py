@@ -10,7 +10,17 @@ from typing import Any, Final, NoReturn, cast
 import typer
 from typer.core import TyperGroup
 
-from memos.cli import adding, chatting, demo, finding, forgetting, people, upkeep
+from memos.cli import (
+    adding,
+    chatting,
+    demo,
+    finding,
+    forgetting,
+    people,
+    stats,
+    transfer,
+    upkeep,
+)
 from memos.cli.output import complain, emit, give_up_output, prepare_streams
 from memos.cli.session import anywhere
 from memos.errors import MemosError, RateLimited, UpstreamError
@@ -58,7 +68,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.callback()(anywhere)
-for group in (demo, adding, finding, chatting, forgetting, people, upkeep):
+for group in (
+    demo,
+    adding,
+    finding,
+    chatting,
+    forgetting,
+    transfer,
+    stats,
+    people,
+    upkeep,
+):
     group.register(app)
 
 

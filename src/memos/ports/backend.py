@@ -22,6 +22,7 @@ from memos.ports.stores import (
     TextIndex,
     VectorIndex,
 )
+from memos.ports.transfer import Transfer
 
 
 class Role(StrEnum):
@@ -43,8 +44,9 @@ class Role(StrEnum):
 class Opened:
     """The ports of an opened backend; those outside its roles are None.
 
-    ``features`` and ``maintenance`` are optional abilities of a record store: computing the
-    scorer's features over a whole cube at once, and proving and rebuilding derived state.
+    ``features``, ``maintenance`` and ``transfer`` are optional abilities of a record store:
+    computing the scorer's features over a whole cube at once, proving and rebuilding derived
+    state, and moving whole cubes.
     """
 
     records: RecordStore | None = None
@@ -59,6 +61,7 @@ class Opened:
     maintenance: Maintenance | None = None
     chat: ChatModel | None = None
     reranker: Reranker | None = None
+    transfer: Transfer | None = None
 
 
 S = TypeVar("S", bound=BaseModel)

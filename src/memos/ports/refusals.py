@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from memos.errors import Conflict, Forbidden, InvalidInput, NotFound
-from memos.types import Batch, Place, Scope
+from memos.errors import Conflict, DataError, Forbidden, InvalidInput, NotFound
+from memos.types import Batch, Link, Place, Scope
 
 
 def check_read(scope: Scope, cube: str) -> None:
@@ -127,3 +127,36 @@ def entry_moved(kind: str, id: str, expect: int) -> Conflict:
     if expect == 0:
         return Conflict(f"{kind} {id!r} exists already", code="exists")
     return Conflict(f"{kind} {id!r} was changed meanwhile; read it again", code="version_moved")
+
+
+def memory_conflict(cube: str, count: int, ids: tuple[str, ...]) -> Conflict:
+    """Return the error for a load that meets memories of other content."""
+    return Conflict(
+        f"cube {cube!r} has {count} of the memories with other content, {ids[0]!r} first; nothing "
+        "was loaded: load with on_conflict 'keep' or 'replace', or into a new cube",
+        code="memory_conflict",
+        count=count,
+        ids=ids,
+    )
+
+
+def unknown_staging() -> NotFound:
+    """Return the error for a load that was given up meanwhile."""
+    return NotFound("this load was ended before; begin it anew", code="unknown_staging")
+
+
+def out_of_order(id: str) -> DataError:
+    """Return the error for a history that cannot have been."""
+    return DataError(
+        f"the versions of memory {id!r} do not follow each other; the dump is damaged",
+        code="damaged_dump",
+    )
+
+
+def loose_link(link: Link) -> DataError:
+    """Return the error for a link without a memory at one end."""
+    return DataError(
+        f"a link joins {link.source!r} and {link.target!r}, and one of them is not there; "
+        "the dump is damaged",
+        code="damaged_dump",
+    )

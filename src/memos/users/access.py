@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from memos.errors import Forbidden, NotFound
+from memos.errors import Conflict, Forbidden, NotFound
 from memos.ports.stores import AccountStore
-from memos.types import Access, Grant, Role, Scope, User
+from memos.types import Access, Cube, Grant, Role, Scope, User
 
 Power: TypeAlias = Literal[
     "own_cubes", "write", "share", "manage_cubes", "manage_users", "manage_admins"
@@ -137,6 +137,22 @@ class Gate:
         if not user.active:
             raise Forbidden(f"user {principal!r} was deactivated", code="deactivated")
         return user, grants
+
+    async def founding(self, principal: str, cube: str) -> Scope:
+        """Return what ``principal`` may do with a cube that it is about to make its own.
+
+        Raises:
+            NotFound: The user does not exist.
+            Forbidden: It may not own cubes, or the credentials do not reach this one.
+            Conflict: A cube of that id exists.
+        """
+        await self.actor(principal, "own_cubes")
+        touched = self.limits.cubes
+        if not self.limits.write or (touched is not None and cube not in touched):
+            raise Forbidden(f"the API key may not make cube {cube!r}", code="key_scope")
+        if await self.store.get_entry(Cube, self.account, cube) is not None:
+            raise Conflict(f"cube {cube!r} exists already", code="exists")
+        return Scope(self.account, principal, {cube: "write"})
 
 
 def narrowed(scope: Scope, cube: str) -> Scope:

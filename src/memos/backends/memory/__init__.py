@@ -18,6 +18,7 @@ from memos.backends.memory.jobs import Jobs
 from memos.backends.memory.links import Links
 from memos.backends.memory.records import Records
 from memos.backends.memory.shelf import Shelf
+from memos.backends.memory.transfer import Transfers
 from memos.ports.backend import Backend, Opened, Role
 
 
@@ -33,7 +34,7 @@ class MemorySettings(BaseModel):
 async def open_memory(settings: MemorySettings) -> AsyncGenerator[Opened]:
     """Open an empty store of its own."""
     del settings
-    shelf, blobs, jobs = Shelf(), Blobs(), Jobs()
+    shelf, blobs, jobs, accounts = Shelf(), Blobs(), Jobs(), Accounts()
     indexes = Indexes(shelf)
     yield Opened(
         records=Records(shelf, jobs, blobs),
@@ -41,8 +42,9 @@ async def open_memory(settings: MemorySettings) -> AsyncGenerator[Opened]:
         text=indexes,
         links=Links(shelf),
         blobs=blobs,
-        accounts=Accounts(),
+        accounts=accounts,
         jobs=jobs,
+        transfer=Transfers(shelf, accounts),
     )
 
 

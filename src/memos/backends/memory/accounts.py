@@ -44,9 +44,13 @@ class Accounts:
         user = await self.get_entry(User, account, principal)
         return user, await self.list_entries(Grant, account, f"{principal}/")
 
-    def _check(self, entry: Entry, expect: int) -> None:
+    def version(self, entry: Entry) -> int:
+        """Return the version that is stored of an entry, 0 for none."""
         held = self._held.get(_key(entry))
-        if (0 if held is None else held.version) != expect:
+        return 0 if held is None else held.version
+
+    def _check(self, entry: Entry, expect: int) -> None:
+        if self.version(entry) != expect:
             raise refusals.entry_moved(type(entry).__name__.lower(), entry.id, expect)
 
     async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:

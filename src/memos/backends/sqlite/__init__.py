@@ -24,6 +24,7 @@ from memos.backends.sqlite.links import Links
 from memos.backends.sqlite.maintenance import Upkeep
 from memos.backends.sqlite.purge import Purge
 from memos.backends.sqlite.records import Records
+from memos.backends.sqlite.transfer import Transfers
 from memos.ports.backend import Backend, Opened, Role
 
 
@@ -57,8 +58,10 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
     indexes = Indexes(file, images)
     purge = Purge(file, images, blobs)
     records = Records(file, purge)
+    transfers = Transfers(file, purge)
     try:
         await work.run(purge.complete)
+        await work.run(transfers.sweep)
         yield Opened(
             records=records,
             vectors=indexes,
@@ -69,9 +72,11 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
             accounts=Accounts(file),
             jobs=Jobs(file),
             maintenance=Upkeep(file, images),
+            transfer=transfers,
         )
     finally:
         with anyio.CancelScope(shield=True):  # also who is cancelled leaves a closed file behind
+            transfers.close()
             await work.run(images.close)
             await work.run(file.close)
 

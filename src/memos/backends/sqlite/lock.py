@@ -19,6 +19,10 @@ if sys.platform == "win32":
         os.lseek(file, 0, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
 
+    def _try_lock(file: int) -> None:
+        os.lseek(file, 0, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
 else:
     import fcntl
 
@@ -27,6 +31,9 @@ else:
 
     def _unlock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _try_lock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class ProcessLock:
@@ -63,3 +70,28 @@ class ProcessLock:
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
+
+
+class Lease:
+    """Says that a process still works on something; it ends with the process at the latest."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self._path = path
+        self._file = file
+
+    @classmethod
+    def take(cls, path: Path) -> Self | None:
+        """Return a lease, None while another holds it."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _try_lock(file)
+        except OSError:
+            os.close(file)
+            return None
+        return cls(path, file)
+
+    def end(self) -> None:
+        """Let go, and leave no file behind."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)

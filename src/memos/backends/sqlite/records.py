@@ -40,6 +40,8 @@ T = TypeVar("T")
 _LARGE_BATCH: Final = 8
 """Puts from which on encoding is worth a thread."""
 _CHUNK: Final = 500
+_LOGGED: Final = "({0}.changed + ({0}.changed <= c.settled) * c.shift)"
+"""Where a change stands in the log, also in a cube that was put together unseen."""
 _SMALL_READ: Final = 32
 """Rows up to which a read by key stays on the event loop: 100 microseconds, as a thread hop."""
 
@@ -260,12 +262,13 @@ class Records:
 
     def _changes(self, db: apsw.Connection, after: int, limit: int) -> list[Change]:
         rows = db.execute(
-            "SELECT m.changed, c.account, c.id, m.id, m.live, m.body, v.data FROM memories m"
-            " JOIN cubes c ON c.cube = m.cube"
+            f"SELECT {_LOGGED.format('m')}, c.account, c.id, m.id, m.live, m.body, v.data"
+            " FROM memories m JOIN cubes c ON c.cube = m.cube"
             f" LEFT JOIN vectors v ON v.key = m.row * {EMBEDDERS_PER_FILE} + c.embedder"
-            " WHERE m.changed > ? AND m.latest"
-            " UNION ALL SELECT t.changed, c.account, c.id, t.id, 0, NULL, NULL FROM tombstones t"
-            " JOIN cubes c ON c.cube = t.cube WHERE t.changed > ? ORDER BY 1 LIMIT ?",
+            f" WHERE {_LOGGED.format('m')} > ? AND m.latest AND c.account <> ''"
+            f" UNION ALL SELECT {_LOGGED.format('t')}, c.account, c.id, t.id, 0, NULL, NULL"
+            " FROM tombstones t JOIN cubes c ON c.cube = t.cube"
+            f" WHERE {_LOGGED.format('t')} > ? AND c.account <> '' ORDER BY 1 LIMIT ?",
             (after, after, limit),
         )
         return [

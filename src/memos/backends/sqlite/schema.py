@@ -74,7 +74,16 @@ CREATE INDEX blobs_memory ON blobs (cube, memory);
 CREATE TABLE purges (cube INTEGER NOT NULL, account TEXT NOT NULL, digest TEXT);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_V1,)
+_V2: Final = """
+ALTER TABLE cubes ADD COLUMN shift INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE cubes ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE staged (cube INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE,
+    account TEXT NOT NULL, target TEXT NOT NULL, embedder TEXT NOT NULL);
+"""
+"""Staging cubes belong to no account until they are published. Who follows the log must not have
+passed their changes by then: those up to ``settled`` count as ``shift`` later than they say."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_V1, _V2)
 """Append only: entry ``n`` takes a file from version ``n`` to ``n + 1``."""
 
 

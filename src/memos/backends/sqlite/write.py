@@ -126,7 +126,7 @@ class Change:
     def _place(self, place: Place) -> int:
         number = self._places.get(place)
         if number is None:
-            number = self._places[place] = _place_number(self._db, self._cube, place)
+            number = self._places[place] = place_number(self._db, self._cube, place)
         return number
 
     def _head(self, place: int) -> int:
@@ -417,7 +417,8 @@ def _standing(db: apsw.Connection, account: str, cube: str) -> tuple[int, int, _
     return number, cursor, None if embedder is None else _Serving(embedder, name, dimensions)
 
 
-def _place_number(db: apsw.Connection, cube: int, place: Place) -> int:
+def place_number(db: apsw.Connection, cube: int, place: Place) -> int:
+    """Return the number of a place in a cube, making one for a new place."""
     parts = (place.session, place.user, place.agent, place.app)
     names = ("session", "user", "agent", "app")
     same = " AND ".join(f"ifnull({n}, '') = ? AND ({n} IS NULL) = ?" for n in names)

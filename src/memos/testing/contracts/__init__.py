@@ -30,6 +30,7 @@ from memos.testing.contracts.links import Links
 from memos.testing.contracts.reads import Log, Reads, Scans
 from memos.testing.contracts.rerankers import Rerankers
 from memos.testing.contracts.scopes import Scopes
+from memos.testing.contracts.transfer import Publications, Snapshots, Stagings
 from memos.testing.contracts.writes import Atomicity, Positions, Puts
 
 SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
@@ -56,7 +57,11 @@ SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
 }
 """The suites behind each role; those of the records expect the other ports beside them."""
 
+MOVING: Final = (Snapshots, Stagings, Publications)
+"""The suites of ``Opened.transfer``, for record stores that can move whole cubes."""
+
 __all__ = [
+    "MOVING",
     "SUITES",
     "Accounts",
     "Atomicity",
@@ -71,9 +76,12 @@ __all__ = [
     "Match",
     "Nearest",
     "Positions",
+    "Publications",
     "Puts",
     "Reads",
     "Rerankers",
     "Scans",
     "Scopes",
+    "Snapshots",
+    "Stagings",
 ]

@@ -1,0 +1,1 @@
+"""MemCubes outside their store: dumps, archives, and where they come from."""

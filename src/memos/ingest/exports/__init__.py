@@ -1,0 +1,1 @@
+"""Conversations that other programs exported, as OpenAI-style messages. Pure but for the files."""

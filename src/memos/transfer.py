@@ -1,0 +1,280 @@
+"""Whole cubes and conversations in and out: dump, load, and what a cube holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final, Unpack, cast
+
+from anyio import from_thread
+
+from memos import options as opt
+from memos._offload import Offload
+from memos.cubes import sources
+from memos.cubes.dump import Dump, DumpResult
+from memos.cubes.load import Incoming, Load, LoadResult, Skipped, Target
+from memos.errors import InvalidInput, NotFound
+from memos.ingest.exports import files
+from memos.ingest.exports.conversations import Conversation, Format
+from memos.ingest.reader import Document
+from memos.mos import AddResult, MemoryOperations, Parts
+from memos.network import Policy
+from memos.options import AddOptions, Who
+from memos.ports.stores import AccountStore
+from memos.ports.transfer import CubeStats, OnConflict, Transfer
+from memos.types import Access, Cube, Scope
+from memos.users.access import Gate
+from memos.users.service import check_id, owning
+
+Progress = Callable[[int, int], None]
+_MESSAGES: Final = 500
+"""Messages of a conversation that are added at a time."""
+_NAMED: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class TransferParts:
+    """What ``build`` composes ``TransferOperations`` from.
+
+    Attributes:
+        dump: Writes dumps; None when the record store cannot move whole cubes.
+        load: Reads them.
+        transfer: The port behind both.
+        gate: Decides who may.
+        accounts: Where cubes are entered.
+        user: Who acts when a call names nobody.
+        network: What addresses may be reached.
+        now: The clock.
+    """
+
+    dump: Dump | None
+    load: Load | None
+    transfer: Transfer | None
+    gate: Gate
+    accounts: AccountStore
+    user: str
+    network: Policy
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import brought in.
+
+    Attributes:
+        conversations: Conversations or documents that were read.
+        stored: Memories that are new.
+        known: Memories that were there already.
+        skipped: Parts that could not be read, with the reason; the first thousand.
+    """
+
+    conversations: int
+    stored: int
+    known: int
+    skipped: tuple[Skipped, ...]
+
+
+class TransferOperations(MemoryOperations):
+    """What can be done with cubes and exports as a whole, over parts that ``build`` composed."""
+
+    def __init__(self, parts: Parts, transfer: TransferParts) -> None:
+        super().__init__(parts)
+        self._transfer = transfer
+        self._reading = Offload(2)
+
+    async def dump(
+        self, target: Path | str, *, progress: Progress | None = None, **who: Unpack[Who]
+    ) -> DumpResult:
+        """Write a cube with its whole history into a new directory or a ``.memcube`` archive.
+
+        It holds one state of the cube, whatever is written meanwhile; never settings or secrets.
+        It appears under its name when it is complete.
+
+        Args:
+            target: The directory, new or empty, or a new file whose name ends in ``.memcube``.
+            progress: Called with (versions done, versions in all).
+            **who: See ``Who``; the user's own cube when none is named.
+
+        Raises:
+            InvalidInput: The target exists and is not empty.
+            NotFound: The user or the cube does not exist.
+            StoreError: It cannot be written, or the store failed.
+        """
+        opt.known(who, Who)
+        dump = _able(self._transfer.dump)
+        scope, cube = await self._readable(who)
+        found = await self._transfer.accounts.get_entry(Cube, scope.account, cube)
+        if found is None:
+            raise NotFound(f"cube {cube!r} does not exist", code="unknown_cube")
+        return await dump.write(found, scope, Path(target), progress)
+
+    async def load(
+        self,
+        source: Path | str,
+        *,
+        on_conflict: OnConflict = "fail",
+        sha256: str | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> LoadResult:
+        """Load a dump into a new cube, or merge it into one that exists, as a whole or not at all.
+
+        Args:
+            source: A dump of ours or of MemOS: a directory, an archive, the http(s) address of an
+                archive, or a repository as ``git+https://...`` with an optional ``#branch``.
+            on_conflict: What to do about memories that the cube has with other content: ``fail``
+                loads nothing, ``keep`` leaves the cube's own, ``replace`` makes the other a new
+                version of it.
+            sha256: What the archive, or the ``manifest.json`` of a directory, must have.
+            progress: Called with (versions done, versions in all).
+            **who: See ``Who``; the cube is the one that was dumped when none is named.
+
+        Raises:
+            InvalidInput: There is no dump.
+            DataError: It is damaged, unfinished, or of a newer format; nothing was loaded.
+            Conflict: Memories conflict under ``fail``; the cube is another user's, or was embedded
+                with another model. Nothing was loaded.
+            Forbidden: The user may not write the cube, or the address is not a public one.
+            StoreError: The dump cannot be fetched, or the store failed.
+        """
+        opt.known(who, Who)
+        load = _able(self._transfer.load)
+        policy = cast("OnConflict", opt.one_of(on_conflict, OnConflict, "on_conflict"))
+        opening = partial(
+            sources.opened, source, load.embedder.name, self._transfer.network, expected=sha256
+        )
+
+        def work() -> LoadResult:
+            with opening() as incoming:
+                target = from_thread.run(self._target, who, incoming)
+                return from_thread.run(load.read, incoming, target, policy, progress)
+
+        return await self._reading.run(work)
+
+    async def import_chats(
+        self,
+        source: Path | str,
+        *,
+        format: Format | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> ImportResult:
+        """Remember the conversations that another program exported, each as a session.
+
+        Messages keep their ids and times, so an import that was interrupted, or that comes again
+        with a later export, stores only what is new.
+
+        Args:
+            source: ChatGPT's or Claude's ``conversations.json`` or the .zip around it, messages as
+                JSON or JSONL, a Markdown file or a folder of them.
+            format: ``chatgpt``, ``claude``, ``messages`` or ``markdown``; found out when None.
+            progress: Called with (bytes read, bytes in all).
+            **who: See ``Who``; the user's own cube when none is named.
+
+        Raises:
+            InvalidInput: There is nothing that can be imported.
+            NotFound: The user or the cube does not exist.
+        """
+        opt.known(who, Who)
+        form = None if format is None else cast("Format", opt.one_of(format, Format, "format"))
+        place: AddOptions = {**who}
+
+        def work() -> ImportResult:
+            tally = _Tally()
+            for part in files.read(Path(source), form, progress or _ignore):
+                from_thread.check_cancelled()
+                if isinstance(part, files.Refused):
+                    tally.skip(part.name, part.reason)
+                    continue
+                try:
+                    tally.count(from_thread.run(self._imported, part, place))
+                except InvalidInput as error:
+                    tally.skip(part.name if isinstance(part, Document) else part.id, error.detail)
+            return tally.result()
+
+        return await self._reading.run(work)
+
+    async def _imported(self, part: Conversation | Document, place: AddOptions) -> AddResult:
+        if isinstance(part, Document):
+            digest = hashlib.sha256(part.text.encode()).hexdigest()
+            batch = f"import {hashlib.sha256(part.name.encode()).hexdigest()} {digest}"
+            return await self.add(part, **{**place, "batch_id": batch})
+        ids: tuple[str, ...] = ()
+        stored: tuple[bool, ...] = ()
+        info = {} if part.title is None else {"conversation": part.title}
+        options: AddOptions = {**place, "session": part.id, "info": info}
+        for start in range(0, len(part.messages), _MESSAGES):
+            messages = part.messages[start : start + _MESSAGES]
+            if any(str(message.get("content") or "").strip() for message in messages):
+                added = await self.add(messages, **options)
+                ids, stored = ids + added.ids, stored + added.stored
+        return AddResult(ids, stored)
+
+    async def stats(self, **who: Unpack[Who]) -> CubeStats:
+        """Count what a cube holds.
+
+        Raises:
+            NotFound: The user or the cube does not exist.
+        """
+        opt.known(who, Who)
+        scope, cube = await self._readable(who)
+        return await _able(self._transfer.transfer).stats(cube, scope)
+
+    async def _readable(self, who: Who) -> tuple[Scope, str]:
+        user = opt.name(who.get("user"), "user") or self._transfer.user
+        cube = opt.name(who.get("cube"), "cube") or user
+        need: Access = "read"
+        return await self._transfer.gate.scope(user, [cube], need), cube
+
+    async def _target(self, who: Who, incoming: Incoming) -> Target:
+        """Return the cube to load into, or the entries that will make a new one."""
+        gate = self._transfer.gate
+        user = opt.name(who.get("user"), "user") or self._transfer.user
+        cube = opt.name(who.get("cube"), "cube") or incoming.cube
+        try:
+            return Target(cube, await gate.scope(user, [cube], "write"))
+        except NotFound as missing:
+            if missing.code != "unknown_cube":
+                raise
+        check_id("cube", cube)
+        scope = await gate.founding(user, cube)
+        made = Cube(cube, scope.account, incoming.name or cube, user, self._transfer.now())
+        return Target(cube, scope, (made, owning(made)))
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What an import has done so far."""
+
+    conversations: int = 0
+    stored: int = 0
+    known: int = 0
+    skipped: list[Skipped] = field(default_factory=list[Skipped])
+
+    def count(self, added: AddResult) -> None:
+        self.conversations += 1
+        self.stored += sum(added.stored)
+        self.known += len(added.stored) - sum(added.stored)
+
+    def skip(self, name: str, reason: str) -> None:
+        if len(self.skipped) < _NAMED:
+            self.skipped.append(Skipped(name, reason))
+
+    def result(self) -> ImportResult:
+        return ImportResult(self.conversations, self.stored, self.known, tuple(self.skipped))
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Show nobody."""
+
+
+def _able(part: opt.T | None) -> opt.T:
+    if part is None:
+        raise InvalidInput(
+            "this record store cannot move whole cubes; the embedded one can", code="no_transfer"
+        )
+    return part
