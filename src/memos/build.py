@@ -26,7 +26,7 @@ from memos.mos import Defaults, Parts
 from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.models import ChatModel, Embedder, Reranker
-from memos.ports.stores import FeatureIndex
+from memos.ports.stores import AccountStore, FeatureIndex
 from memos.registry import resolve
 from memos.retrieve.features import LaneFeatures
 from memos.retrieve.pipeline import Retrieve
@@ -34,7 +34,7 @@ from memos.retrieve.recipe import named
 from memos.retrieve.rerank import CosineReranker
 from memos.settings import Settings
 from memos.transfer import TransferOperations, TransferParts
-from memos.users.access import Gate, narrowed
+from memos.users.access import UNLIMITED, Gate, Limits, narrowed
 from memos.users.service import Users, check_id
 from memos.users.sharing import Cubes
 
@@ -72,21 +72,9 @@ class AsyncMOS(TransferOperations):
             ConfigError: The settings cannot work.
             StoreError: A store cannot be opened.
         """
-        settings = configuration.load().settings if settings is None else settings
-        _check(settings)
-        async with AsyncExitStack() as stack:
-            if embedder is None:
-                opened = await _open(stack, "embedder", settings.embedder, Role.EMBEDDER, settings)
-                embedder = _need(opened.embedder, "embedder", Role.EMBEDDER)
-            store = await _open(stack, "store", settings.store, Role.RECORDS, settings)
-            models = Models(
-                embedder,
-                await _chats(stack, settings) if chat is None else (chat,),
-                await _reranker(stack, settings, embedder) if reranker is None else reranker,
-            )
-            parts = _compose(settings, store, models)
-            mos = AsyncMOS(parts, _transfer(settings, store, embedder, parts.gate))
-            await mos.users.ensure(settings.user)
+        async with open_engine(settings, embedder=embedder, chat=chat, reranker=reranker) as engine:
+            mos = engine.mos()
+            await mos.users.ensure(engine.settings.user)
             yield mos
 
     @staticmethod
@@ -102,6 +90,76 @@ class AsyncMOS(TransferOperations):
         """
         async with AsyncMOS.open(simple_settings(home, user)) as mos:
             yield mos
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Opened adapters, and what is shared by everybody who uses them.
+
+    Attributes:
+        settings: What they were opened with.
+        store: The opened store.
+        models: The opened models.
+        ingest: Writes memories; one for all, so that appends to one session wait for each other.
+        retrieve: Finds them.
+    """
+
+    settings: Settings
+    store: Opened
+    models: Models
+    ingest: Ingest
+    retrieve: Retrieve
+
+    @property
+    def accounts(self) -> AccountStore:
+        """Users, cubes, grants and keys of all accounts."""
+        return _need(self.store.accounts, "store", Role.ACCOUNTS)
+
+    def mos(self, account: str | None = None, limits: Limits = UNLIMITED) -> AsyncMOS:
+        """Return what an account may do, within the limits of a call's credentials.
+
+        It is cheap to make, and lives as long as the engine.
+
+        Args:
+            account: The tenant; that of the settings when None.
+            limits: What the credentials allow.
+        """
+        settings = self.settings
+        if account is not None and account != settings.account:
+            settings = settings.model_copy(update={"account": account})
+        gate = Gate(self.accounts, settings.account, limits)
+        return AsyncMOS(_compose(self, settings, gate), _transfer(self, settings, gate))
+
+
+@asynccontextmanager
+async def open_engine(
+    settings: Settings | None = None,
+    *,
+    embedder: Embedder | None = None,
+    chat: ChatModel | None = None,
+    reranker: Reranker | None = None,
+) -> AsyncGenerator[Engine, None]:
+    """Open every adapter that the settings name; see ``AsyncMOS.open``."""
+    settings = configuration.load().settings if settings is None else settings
+    _check(settings)
+    async with AsyncExitStack() as stack:
+        if embedder is None:
+            opened = await _open(stack, "embedder", settings.embedder, Role.EMBEDDER, settings)
+            embedder = _need(opened.embedder, "embedder", Role.EMBEDDER)
+        store = await _open(stack, "store", settings.store, Role.RECORDS, settings)
+        models = Models(
+            embedder,
+            await _chats(stack, settings) if chat is None else (chat,),
+            await _reranker(stack, settings, embedder) if reranker is None else reranker,
+        )
+        records = _need(store.records, "store", Role.RECORDS)
+        yield Engine(
+            settings=settings,
+            store=store,
+            models=models,
+            ingest=Ingest(records, embedder, _now, new_id),
+            retrieve=Retrieve(records, _features(store), embedder, narrowed, models.reranker),
+        )
 
 
 def simple_settings(home: Path | str | None, user: str | None) -> Settings:
@@ -208,30 +266,26 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"settings: {error.detail}", code="invalid_settings") from None
 
 
-def _compose(settings: Settings, store: Opened, models: Models) -> Parts:
-    embedder = models.embedder
+def _compose(engine: Engine, settings: Settings, gate: Gate) -> Parts:
+    store, accounts, embedder = engine.store, engine.accounts, engine.models.embedder
     records = _need(store.records, "store", Role.RECORDS)
-    accounts = _need(store.accounts, "store", Role.ACCOUNTS)
-    gate = Gate(accounts, settings.account)
-    ingest = Ingest(records, embedder, _now, new_id)
-    retrieve = Retrieve(records, _features(store), embedder, narrowed, models.reranker)
     return Parts(
         records=records,
         blobs=_need(store.blobs, "store", Role.BLOBS),
         gate=gate,
-        ingest=ingest,
+        ingest=engine.ingest,
         forget=Forget(records),
-        retrieve=retrieve,
+        retrieve=engine.retrieve,
         users=Users(accounts, gate, settings.user, _now),
         cubes=Cubes(accounts, gate, settings.user, _now),
         maintain=Maintain(records, embedder, store.maintenance),
         chat=Chat(
-            models=models.chats,
+            models=engine.models.chats,
             meter=Meter(accounts, settings.account, _now),
             gate=gate,
             records=records,
-            retrieve=retrieve,
-            ingest=ingest,
+            retrieve=engine.retrieve,
+            ingest=engine.ingest,
             defaults=_chat_defaults(settings),
             now=_now,
             new_id=new_id,
@@ -265,15 +319,15 @@ def _chat_defaults(settings: Settings) -> ChatDefaults:
     )
 
 
-def _transfer(settings: Settings, store: Opened, embedder: Embedder, gate: Gate) -> TransferParts:
-    blobs = _need(store.blobs, "store", Role.BLOBS)
-    moving = store.transfer
+def _transfer(engine: Engine, settings: Settings, gate: Gate) -> TransferParts:
+    blobs = _need(engine.store.blobs, "store", Role.BLOBS)
+    moving, embedder = engine.store.transfer, engine.models.embedder
     return TransferParts(
         dump=None if moving is None else Dump(moving, blobs, version("agent-memos"), _now),
         load=None if moving is None else Load(moving, blobs, embedder, _now),
         transfer=moving,
         gate=gate,
-        accounts=_need(store.accounts, "store", Role.ACCOUNTS),
+        accounts=engine.accounts,
         user=settings.user,
         network=Policy(
             allow=settings.network.allow,
