@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, cast
+from typing import Annotated, Final, Literal, cast
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -26,6 +26,7 @@ _SECRET_WORDS: Final = ("key", "password", "secret", "token", "auth")
 _KINDS: Final[Mapping[str, str]] = {"store": "sqlite", "embedder": "onnx"}
 _ADAPTERS: Final = frozenset({*_KINDS, "chat", "chat_fallback", "reranker"})
 """Sections that an adapter's own settings judge."""
+_SHORT: Final[Mapping[str, str]] = {"BOOTSTRAP_KEY": "SERVER__BOOTSTRAP_KEY"}
 _ELSEWHERE: Final = frozenset({"API_KEY", "BASE_URL", "IS_GLOBAL", "BASE_PATH"})
 """``MEMOS_`` names that belong to MemOS's client, not to these settings."""
 
@@ -88,6 +89,37 @@ class NetworkSettings(_Section):
     timeout_s: float = Field(default=600.0, gt=0, description="Longest fetch, in seconds.")
 
 
+class ServerSettings(_Section):
+    """How memory is served over HTTP."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve.")
+    open_loopback: bool = Field(
+        default=True,
+        description="Whether requests of this machine need no API key; they act for `account`.",
+    )
+    bootstrap_key: SecretStr | None = Field(
+        default=None,
+        description="An API key with every right that is entered at start [MEMOS_BOOTSTRAP_KEY].",
+    )
+    pepper: SecretStr | None = Field(
+        default=None,
+        description="Secret under which digests of keys are made; kept in a file if unset.",
+    )
+    requests_per_minute: int = Field(
+        default=6000, ge=1, description="Requests of one key, or one address, in the long run."
+    )
+    burst: int = Field(default=600, ge=1, description="Requests of one key or address at once.")
+    max_body_megabytes: int = Field(default=16, ge=1, description="Largest body, in MB.")
+    max_upload_megabytes: int = Field(
+        default=512, ge=1, description="Largest file or dump that is uploaded, in MB."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of a log line that is written."
+    )
+
+
 class ServiceSettings(_Section):
     """Credentials that adapters fall back to; nothing is contacted because they are set."""
 
@@ -140,6 +172,7 @@ class Settings(_Section):
     ingest: IngestSettings = Field(default_factory=IngestSettings, description="Reading.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="Searching.")
     network: NetworkSettings = Field(default_factory=NetworkSettings, description="Fetching.")
+    server: ServerSettings = Field(default_factory=ServerSettings, description="Serving.")
     services: ServiceSettings = Field(default_factory=ServiceSettings, description="Credentials.")
 
     def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
@@ -274,6 +307,7 @@ def _environment(names: Mapping[str, str], source: str) -> dict[str, tuple[objec
             continue
         if not value:  # set to nothing is how shells and compose files say "not set"
             continue
+        rest = _SHORT.get(rest, rest)
         found[rest.lower().replace("__", ".")] = (value, f"{source} {name}")
     return found
 

@@ -72,6 +72,8 @@ def of_error(error: MemosError) -> Problem:
     headers: dict[str, str] = {}
     context = {name: value for name, value in error.context.items() if _is_plain(value)}
     status = error.status
+    if isinstance(error, RateLimited) and error.service == "memos":
+        status = HTTPStatus.TOO_MANY_REQUESTS  # it is we who refuse, not a service behind us
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UpstreamError):

@@ -1,0 +1,49 @@
+"""What is measured, as Prometheus reads it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+_BUCKETS: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+
+
+class Metrics:
+    """A telemetry sink; each name becomes a counter or histogram when it is met first."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._lock = threading.Lock()
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+
+    def count(self, name: str, amount: float, labels: Mapping[str, str]) -> None:
+        """Add to a counter."""
+        with self._lock:
+            held = self._counters.get(name)
+            if held is None:
+                told = name.replace("_", " ")
+                held = Counter(f"memos_{name}", told, tuple(labels), registry=self._registry)
+                self._counters[name] = held
+        held.labels(**labels).inc(amount)
+
+    def observe(self, name: str, seconds: float, labels: Mapping[str, str]) -> None:
+        """Note a duration."""
+        with self._lock:
+            held = self._histograms.get(name)
+            if held is None:
+                held = Histogram(
+                    f"memos_{name}", name.replace("_", " "), tuple(labels),
+                    buckets=_BUCKETS, registry=self._registry,
+                )  # fmt: skip
+                self._histograms[name] = held
+        held.labels(**labels).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return everything in the text format of Prometheus."""
+        return generate_latest(self._registry)

@@ -1,0 +1,48 @@
+"""``/health``, ``/ready`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from memos import __version__
+from memos.errors import MemosError
+from memos.server.deps import Visiting, tenants_of
+from memos.server.metrics import Metrics
+from memos.server.replies import problems, reply
+from memos.server.schemas import HealthOut, ReadyOut
+
+router: Final = APIRouter(tags=["health"])
+
+
+@router.get("/health", response_model=HealthOut)
+async def health() -> Response:
+    """Say that the process lives."""
+    return reply({"status": "healthy", "service": "memos", "version": __version__})
+
+
+@router.get("/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
+async def ready(request: Request) -> Response:
+    """Say whether the store answers."""
+    tenants = tenants_of(request)
+    checks = {"store": "ok"}
+    try:
+        await tenants.engine.accounts.standing(tenants.engine.settings.account, "")
+    except MemosError as error:
+        checks["store"] = error.code
+    fine = all(state == "ok" for state in checks.values())
+    return reply({"ready": fine, "checks": checks}, 200 if fine else 503)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems()},
+)
+async def metrics(request: Request, visit: Visiting) -> Response:
+    """Return what was measured, for Prometheus."""
+    visit.need_admin()
+    measured = cast("Metrics", request.app.state.metrics)
+    return Response(measured.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,378 @@
+"""The wire of the native API: what bodies hold, and what answers look like.
+
+Values become JSON through ``memos.wire``; the models of answers here are their description, which
+the OpenAPI document shows and the tests hold them to. Requests are validated here, once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memos.forget import Mode
+from memos.retrieve.pack import Dedup
+from memos.types import Access, KeyScope, Role, Status, Tier
+
+Json = Any
+Info = dict[str, Json]
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+Id = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class WhoIn(_In):
+    """Whose memories: the acting end user, and one cube (its own, when none is named)."""
+
+    user: Name | None = None
+    cube: Name | None = None
+
+
+class AddIn(WhoIn):
+    """What happened: messages, a text, or MemOS's textual memory items; one of the three."""
+
+    messages: list[dict[str, Json]] | None = None
+    text: str | None = None
+    items: list[dict[str, Json]] | None = None
+    session: Name | None = None
+    agent: Name | None = None
+    app: Name | None = None
+    kind: Name | None = None
+    tier: Tier | None = None
+    title: str | None = None
+    confidence: Annotated[float, Field(ge=0, le=100)] | None = None
+    tags: list[str] = Field(default_factory=list)
+    info: Info = Field(default_factory=dict)
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    expires_at: datetime | None = None
+
+
+class AddedOut(BaseModel):
+    """The memory that holds each piece, in order, and whether this call stored it."""
+
+    ids: list[str]
+    stored: list[bool]
+
+
+class PlaceOut(BaseModel):
+    """Where a memory lives."""
+
+    account: str
+    cube: str
+    user: str | None
+    agent: str | None
+    app: str | None
+    session: str | None
+
+
+class SourceOut(BaseModel):
+    """The evidence that a memory was made from."""
+
+    type: str
+    id: str | None
+    role: str | None
+    speaker: str | None
+    at: datetime | None
+    start: int | None
+    end: int | None
+    uri: str | None
+    blob: str | None
+    extra: Info
+
+
+class MemoryOut(BaseModel):
+    """One version of a memory."""
+
+    id: str
+    kind: str
+    text: str
+    place: PlaceOut
+    tier: Tier
+    status: Status
+    tags: list[str]
+    title: str | None
+    speaker: str | None
+    position: int | None
+    confidence: float | None
+    sources: list[SourceOut]
+    keys: list[str]
+    valid_from: datetime | None
+    valid_to: datetime | None
+    created_at: datetime | None
+    recorded_at: datetime | None
+    retired_at: datetime | None
+    expires_at: datetime | None
+    superseded_by: str | None
+    version: int
+    info: Info
+    data: Info
+
+
+class PageOut(BaseModel):
+    """A page of memories; ``next`` continues, null ends."""
+
+    items: list[MemoryOut]
+    next: str | None
+
+
+class HistoryOut(BaseModel):
+    """All versions of a memory, oldest first."""
+
+    versions: list[MemoryOut]
+
+
+class SearchIn(_In):
+    """A question, and how to answer it."""
+
+    query: Annotated[str, Field(min_length=1)]
+    user: Name | None = None
+    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    where: Info | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] | None = None
+    budget: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    recipe: Name | None = None
+    dedup: Dedup | None = None
+    at: datetime | None = None
+    as_of: datetime | None = None
+    rerank: bool | None = None
+
+
+class WhyOut(BaseModel):
+    """Why a memory was found."""
+
+    lanes: dict[str, int]
+    parts: dict[str, float]
+    features: dict[str, float]
+    words: list[str]
+    model_config = ConfigDict(extra="allow")
+
+
+class HitOut(BaseModel):
+    """A memory that answers."""
+
+    memory: MemoryOut
+    score: float
+    why: WhyOut
+    repeats: list[MemoryOut]
+    model_config = ConfigDict(extra="allow")
+
+
+class TraceOut(BaseModel):
+    """What a search did."""
+
+    timings_ms: dict[str, float]
+    candidates: int
+    recipe: str
+    model_config = ConfigDict(extra="allow")
+
+
+class SearchOut(BaseModel):
+    """Hits, best first; ``degraded`` names what failed and is not in the answer."""
+
+    hits: list[HitOut]
+    degraded: list[str]
+    trace: TraceOut
+    model_config = ConfigDict(extra="allow")
+
+
+class UpdateIn(WhoIn):
+    """What to change; what is not named stays. ``expect`` is the version that is being changed."""
+
+    text: str | None = None
+    title: str | None = None
+    tier: Tier | None = None
+    confidence: Annotated[float, Field(ge=0, le=100)] | None = None
+    tags: list[str] | None = None
+    info: Info | None = None
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    expires_at: datetime | None = None
+    expect: Annotated[int, Field(ge=1)] | None = None
+
+
+class ForgetIn(_In):
+    """Which memories to forget: named by id, or selected by a filter that is not empty."""
+
+    user: Name | None = None
+    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    ids: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
+    where: Info | None = None
+    mode: Mode = "retire"
+
+
+class ForgottenOut(BaseModel):
+    """The memories that were retired or erased."""
+
+    ids: list[str]
+    mode: Mode
+
+
+class CubeIn(_In):
+    """A new cube."""
+
+    id: Id
+    name: Name | None = None
+    user: Name | None = None
+
+
+class CubeOut(BaseModel):
+    """A container of memories."""
+
+    id: str
+    account: str
+    name: str
+    owner: str
+    created_at: datetime
+    version: int
+    registered: bool
+    held: list[tuple[str, Access]]
+
+
+class CubesOut(BaseModel):
+    """Cubes, by id."""
+
+    cubes: list[CubeOut]
+
+
+class RenameIn(_In):
+    """Another name."""
+
+    name: Name
+    user: Name | None = None
+
+
+class ShareIn(_In):
+    """What another user may do with a cube."""
+
+    access: Access = "read"
+    user: Name | None = None
+
+
+class GrantOut(BaseModel):
+    """Who may do what with a cube."""
+
+    id: str
+    account: str
+    principal: str
+    cube: str
+    access: Access
+    version: int
+
+
+class GrantsOut(BaseModel):
+    """Everybody who may use a cube."""
+
+    grants: list[GrantOut]
+
+
+class TransferIn(_In):
+    """A cube's new owner."""
+
+    to: Name
+    user: Name | None = None
+
+
+class UserIn(_In):
+    """A new user."""
+
+    id: Id
+    name: Name | None = None
+    role: Role = "USER"
+
+
+class UserChangeIn(_In):
+    """What to change of a user; what is not named stays."""
+
+    name: Name | None = None
+    role: Role | None = None
+    active: bool | None = None
+
+
+class UserOut(BaseModel):
+    """Somebody inside an account."""
+
+    id: str
+    account: str
+    name: str
+    created_at: datetime
+    version: int
+    role: Role
+    active: bool
+
+
+class UsersOut(BaseModel):
+    """Users, by id."""
+
+    users: list[UserOut]
+
+
+class KeyIn(_In):
+    """A new API key."""
+
+    name: Name
+    scopes: Annotated[list[KeyScope], Field(min_length=1)] = Field(
+        default_factory=lambda: ["read", "write"]
+    )
+    user: Name | None = None
+    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    expires_at: datetime | None = None
+
+
+class KeyOut(BaseModel):
+    """What is kept of an API key."""
+
+    id: str
+    name: str
+    scopes: list[KeyScope]
+    user: str | None
+    cubes: list[str] | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeysOut(BaseModel):
+    """Keys, oldest first."""
+
+    keys: list[KeyOut]
+
+
+class NewKeyOut(BaseModel):
+    """A key that was just made; ``token`` is shown now and never again."""
+
+    key: KeyOut
+    token: str
+
+
+class HealthOut(BaseModel):
+    """Whether the process lives."""
+
+    status: Literal["healthy"]
+    service: Literal["memos"]
+    version: str
+
+
+class ReadyOut(BaseModel):
+    """Whether the parts of the server work."""
+
+    ready: bool
+    checks: dict[str, str]
+
+
+class ProblemOut(BaseModel):
+    """Problem details (RFC 9457); ``code`` is stable."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, Json]] = Field(default_factory=list)
+    context: Info = Field(default_factory=dict)
+    trace_id: str | None = None

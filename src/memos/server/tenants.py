@@ -1,0 +1,134 @@
+"""Who calls: from credentials to an account, its limits, and the memory that these may use."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from starlette.requests import Request
+
+from memos.build import AsyncMOS, Engine
+from memos.errors import Forbidden, RateLimited, Unauthenticated
+from memos.server.limits import Buckets
+from memos.types import ApiKey
+from memos.users.access import UNLIMITED, Limits
+from memos.users.keys import Keys
+
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
+_SCHEMES: Final = ("bearer", "token")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever makes a request.
+
+    Attributes:
+        account: The tenant that it acts for.
+        limits: What its credentials allow.
+        key: Its API key, or None for the operator on this machine.
+    """
+
+    account: str
+    limits: Limits
+    key: ApiKey | None = None
+
+    @property
+    def name(self) -> str:
+        """What the audit log calls it."""
+        return "local" if self.key is None else self.key.id
+
+
+class Tenants:
+    """The accounts behind one engine."""
+
+    def __init__(self, engine: Engine, keys: Keys, buckets: Buckets) -> None:
+        self.engine = engine
+        self.keys = keys
+        self._buckets = buckets
+        self._known: set[str] = set()
+        self._lock = anyio.Lock()
+
+    async def caller(self, request: Request) -> Caller:
+        """Return who makes a request.
+
+        Raises:
+            Unauthenticated: No key where one is needed, or one that is not valid.
+            RateLimited: Too many requests.
+        """
+        token = token_of(request.headers)
+        if token is None:
+            if not (self.engine.settings.server.open_loopback and is_local(request)):
+                raise Unauthenticated(
+                    "send an API key: Authorization: Bearer <key>; 'memos key create' makes one"
+                )
+            self._count("local")
+            return Caller(self.engine.settings.account, UNLIMITED)
+        self._count(f"address {address_of(request)}")  # guessing keys costs as much as using them
+        key = await self.keys.authenticate(token)
+        self._count(f"key {key.id}")
+        return Caller(key.tenant, limits_of(key), key)
+
+    async def memory(self, caller: Caller) -> AsyncMOS:
+        """Return what the caller may do; the account's first use makes its ROOT."""
+        if caller.account not in self._known:
+            async with self._lock:
+                mos = self.engine.mos(caller.account)
+                await mos.users.ensure(self.engine.settings.user)
+                self._known.add(caller.account)
+        return self.engine.mos(caller.account, caller.limits)
+
+    async def acting(self, caller: Caller, mos: AsyncMOS, user: str | None) -> str:
+        """Return the end user who acts, created on first use.
+
+        Raises:
+            Forbidden: The key acts for another user only, or it may not write and nobody of
+                that name is there.
+        """
+        own = caller.limits.user
+        if own is not None and user not in (None, own):
+            raise Forbidden("the API key acts for another user", code="key_user")
+        acting = user or own or self.engine.settings.user
+        await mos.users.ensure(acting)
+        return acting
+
+    def _count(self, who: str) -> None:
+        wait = self._buckets.wait(who)
+        if wait > 0:
+            raise RateLimited("too many requests; slow down", service="memos", retry_after=wait)
+
+
+def limits_of(key: ApiKey) -> Limits:
+    """Return what a key allows."""
+    return Limits(
+        user=key.user,
+        cubes=None if key.cubes is None else frozenset(key.cubes),
+        write="write" in key.scopes,
+        manage="admin" in key.scopes,
+    )
+
+
+def token_of(headers: Mapping[str, str]) -> str | None:
+    """Return the API key of a request: ``Authorization: Bearer`` or ``Token``; None without one."""
+    value = headers.get("authorization")
+    if value is None:
+        return None
+    scheme, _, token = value.partition(" ")
+    return token.strip() if scheme.lower() in _SCHEMES else ""
+
+
+def address_of(request: Request) -> str:
+    """Return where a request comes from."""
+    return request.client.host if request.client is not None else "unknown"
+
+
+def is_local(request: Request) -> bool:
+    """Whether a request comes from this machine itself, and not through a proxy on it."""
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(address_of(request)).is_loopback
+    except ValueError:
+        return False
