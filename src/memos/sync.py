@@ -37,7 +37,6 @@ from memos.types import Cube, Memory, MemoryPage, User
 
 T = TypeVar("T")
 Opener = Callable[[], AbstractAsyncContextManager[AsyncMOS]]
-Events = AsyncGenerator[ChatStreamEvent, None]
 
 
 class _Portal:
@@ -159,6 +158,27 @@ class _SyncCubes:
         return self._portal.call(lambda mos: mos.cubes.list(user=user))
 
 
+class _Stream:
+    """An asynchronous generator that another thread drives, one step at a time."""
+
+    def __init__(self, events: AsyncGenerator[ChatStreamEvent, None]) -> None:
+        self._events = events
+        self._step = asyncio.Lock()
+
+    async def following(self) -> ChatStreamEvent | None:
+        async with self._step:
+            return await anext(self._events, None)
+
+    async def close(self) -> None:
+        # A step that Ctrl-C cancelled may still be remembering what was said.
+        async with self._step:
+            await self._events.aclose()
+
+
+async def _begun(events: AsyncGenerator[ChatStreamEvent, None]) -> _Stream:
+    return _Stream(events)
+
+
 class _SyncChat:
     """Talking with a model; see ``AsyncMOS``."""
 
@@ -172,12 +192,12 @@ class _SyncChat:
         self, query: str, **options: Unpack[ChatOptions]
     ) -> Generator[ChatStreamEvent, None, None]:
         """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
-        events = self._portal.call(lambda mos: _begun(mos.chat_stream(query, **options)))
+        stream = self._portal.call(lambda mos: _begun(mos.chat_stream(query, **options)))
         try:
-            while (event := self._portal.call(lambda _: _following(events))) is not None:
+            while (event := self._portal.call(lambda _: stream.following())) is not None:
                 yield event
         finally:
-            self._portal.call(lambda _: events.aclose())
+            self._portal.call(lambda _: stream.close())
 
     def usage(self, **options: Unpack[UsageOptions]) -> UsageReport:
         """Return what chat models took; see ``AsyncMOS.usage``."""
@@ -282,11 +302,3 @@ class MOS(_SyncChat):
     def rebuild(self, **who: Unpack[Who]) -> None:
         """Build a cube's derived state anew; see ``AsyncMOS.rebuild``."""
         return self._portal.call(lambda mos: mos.rebuild(**who))
-
-
-async def _begun(events: Events) -> Events:
-    return events
-
-
-async def _following(events: Events) -> ChatStreamEvent | None:
-    return await anext(events, None)
