@@ -51,6 +51,7 @@ class _Portal:
         self._pid = os.getpid()
         self._running: _Running | None = None
         self._closed = False
+        self._streams: set[_Stream] = set()
 
     def call(self, work: Callable[[AsyncMOS], Coroutine[object, object, T]]) -> T:
         running = self._running
@@ -62,6 +63,16 @@ class _Portal:
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+    def begin(self, work: Callable[[AsyncMOS], AsyncGenerator[ChatStreamEvent, None]]) -> _Stream:
+        stream = self.call(lambda mos: _begun(work(mos)))
+        self._streams.add(stream)
+        return stream
+
+    def end(self, stream: _Stream) -> None:
+        if stream in self._streams and self._pid == os.getpid():
+            self._streams.discard(stream)
+            self.call(lambda _: stream.close())
 
     def _start(self) -> _Running:
         if self._pid != os.getpid():
@@ -85,6 +96,9 @@ class _Portal:
         with self._lock:
             running, self._running, self._closed = self._running, None, True
             if running is not None and self._pid == os.getpid():
+                while self._streams:  # what was said so far is remembered while the store is open
+                    closing = self._streams.pop().close()
+                    asyncio.run_coroutine_threadsafe(closing, running.loop).result()
                 running.loop.call_soon_threadsafe(running.stop.set)
                 running.done.result()
 
@@ -192,12 +206,12 @@ class _SyncChat:
         self, query: str, **options: Unpack[ChatOptions]
     ) -> Generator[ChatStreamEvent, None, None]:
         """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
-        stream = self._portal.call(lambda mos: _begun(mos.chat_stream(query, **options)))
+        stream = self._portal.begin(lambda mos: mos.chat_stream(query, **options))
         try:
             while (event := self._portal.call(lambda _: stream.following())) is not None:
                 yield event
         finally:
-            self._portal.call(lambda _: stream.close())
+            self._portal.end(stream)
 
     def usage(self, **options: Unpack[UsageOptions]) -> UsageReport:
         """Return what chat models took; see ``AsyncMOS.usage``."""
