@@ -250,6 +250,17 @@ def test_a_forgotten_iterator_remembers_too(tmp_path: Path):
         assert texts(mos) == [("user", "Count")]
 
 
+def test_a_broken_off_exchange_can_be_completed(tmp_path: Path):
+    with opened(tmp_path, ScriptedChat("One two three.", pieces=4)) as mos:
+        with closing(mos.chat_stream("Count", batch_id="b1")) as events:
+            next(events)
+            next(events)
+        mos.chat("Count", batch_id="b1")
+        assert texts(mos) == [
+            ("user", "Count"), ("assistant", "One"), ("assistant", "One two three."),
+        ]  # fmt: skip
+
+
 def test_closing_finishes_what_was_being_said(tmp_path: Path):
     with opened(tmp_path, ScriptedChat("One two three.", pieces=4)) as mos:
         events = mos.chat_stream("Count")
