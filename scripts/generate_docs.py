@@ -29,11 +29,13 @@ ADAPTERS: tuple[tuple[str, Role], ...] = (
     ("onnx", Role.EMBEDDER),
     ("openai", Role.EMBEDDER),
     ("ollama", Role.EMBEDDER),
+    ("sentence-transformers", Role.EMBEDDER),
     ("openai", Role.CHAT),
     ("ollama", Role.CHAT),
     ("anthropic", Role.CHAT),
     ("http", Role.RERANKER),
     ("onnx", Role.RERANKER),
+    ("sentence-transformers", Role.RERANKER),
 )
 SECTIONS: Mapping[Role, str] = {
     Role.RECORDS: "store",

@@ -25,7 +25,7 @@ from memos.maintain import Maintain
 from memos.mos import Defaults, Parts
 from memos.network import Policy
 from memos.ports.backend import Opened, Role
-from memos.ports.models import ChatModel, Embedder, Reranker
+from memos.ports.models import ChatMessage, ChatModel, Embedder, Generation, Reranker
 from memos.ports.stores import AccountStore, FeatureIndex
 from memos.registry import resolve
 from memos.retrieve.features import LaneFeatures
@@ -186,34 +186,52 @@ async def check_settings(settings: Settings) -> list[Checked]:
     sections = (
         ("embedder", settings.embedder, Role.EMBEDDER),
         ("store", settings.store, Role.RECORDS),
+        ("chat", settings.chat, Role.CHAT),
+        ("chat_fallback", settings.chat_fallback, Role.CHAT),
+        ("reranker", settings.reranker, Role.RERANKER),
     )
     for path, section, role in sections:
+        if not section or section.get("kind") == "cosine":  # that one is the embedder
+            continue
         error: str | None = None
         try:
             _check(settings)
             async with AsyncExitStack() as stack:
                 opened = await _open(stack, path, section, role, settings)
-                if opened.embedder is not None:
-                    await opened.embedder.embed(["hello"], "query")
+                await _ask(opened)
         except MemosError as problem:
             error = problem.detail
         results.append(Checked(path, str(section.get("kind")), error))
     return results
 
 
+async def _ask(opened: Opened) -> None:
+    """Ask every model of an adapter one short question."""
+    if opened.embedder is not None:
+        await opened.embedder.embed(["hello"], "query")
+    if opened.chat is not None:
+        await opened.chat.reply([ChatMessage("user", "Say hello.")], Generation(max_tokens=16))
+    if opened.reranker is not None:
+        await opened.reranker.score("hello", ["hello"])
+
+
 async def _open(
     stack: AsyncExitStack, path: str, section: Mapping[str, object], role: Role, settings: Settings
 ) -> Opened:
-    backend, own = resolve(path, _filled(section, settings), role)
+    backend, own = resolve(path, _filled(section, role, settings), role)
     return await stack.enter_async_context(backend.open(own))
 
 
-def _filled(section: Mapping[str, object], settings: Settings) -> Mapping[str, object]:
-    """Complete a section from the settings above it: the home directory, the credentials."""
+def _filled(section: Mapping[str, object], role: Role, settings: Settings) -> Mapping[str, object]:
+    """Complete a section from the settings above it: the home directory, the credentials.
+
+    A chat model with a URL of its own gets no key: it was not given for that server.
+    """
     filled = dict(section)
     if filled.get("kind") == "sqlite":
         filled.setdefault("path", settings.home)
-    if filled.get("kind") == "openai" and "api_version" not in filled:
+    elsewhere = role is Role.CHAT and filled.get("base_url") is not None
+    if filled.get("kind") == "openai" and not elsewhere:
         fallback = {
             "api_key": settings.services.openai_api_key,
             "base_url": settings.services.openai_base_url,

@@ -14,7 +14,7 @@ from memos.ports.backend import Backend, Role
 
 GROUPS: Final = ("memos.backends", "memos.models")
 DISTRIBUTION: Final = "agent-memos"
-_EXTRA_OF: Final[Mapping[str, str]] = {"tokenizers": "onnx"}
+_EXTRA_OF: Final[Mapping[str, str]] = {"tokenizers": "onnx", "sentence_transformers": "torch"}
 """Package -> the extra that installs it, where that is not called like the adapter."""
 
 

@@ -42,7 +42,6 @@ from memos.types import Access, Cube, Grant, Memory, MemoryPage, Role, User
 
 T = TypeVar("T")
 Opener = Callable[[], AbstractAsyncContextManager[AsyncMOS]]
-Events = AsyncGenerator[ChatStreamEvent, None]
 
 
 class _Portal:
@@ -57,6 +56,7 @@ class _Portal:
         self._pid = os.getpid()
         self._running: _Running | None = None
         self._closed = False
+        self._streams: set[_Stream] = set()
 
     def call(self, work: Callable[[AsyncMOS], Coroutine[object, object, T]]) -> T:
         running = self._running
@@ -68,6 +68,16 @@ class _Portal:
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+    def begin(self, work: Callable[[AsyncMOS], AsyncGenerator[ChatStreamEvent, None]]) -> _Stream:
+        stream = self.call(lambda mos: _begun(work(mos)))
+        self._streams.add(stream)
+        return stream
+
+    def end(self, stream: _Stream) -> None:
+        if stream in self._streams and self._pid == os.getpid():
+            self._streams.discard(stream)
+            self.call(lambda _: stream.close())
 
     def _start(self) -> _Running:
         if self._pid != os.getpid():
@@ -91,6 +101,9 @@ class _Portal:
         with self._lock:
             running, self._running, self._closed = self._running, None, True
             if running is not None and self._pid == os.getpid():
+                while self._streams:  # what was said so far is remembered while the store is open
+                    closing = self._streams.pop().close()
+                    asyncio.run_coroutine_threadsafe(closing, running.loop).result()
                 running.loop.call_soon_threadsafe(running.stop.set)
                 running.done.result()
 
@@ -210,6 +223,27 @@ class _SyncCubes:
         return self._portal.call(lambda mos: mos.cubes.register(id, user=user))
 
 
+class _Stream:
+    """An asynchronous generator that another thread drives, one step at a time."""
+
+    def __init__(self, events: AsyncGenerator[ChatStreamEvent, None]) -> None:
+        self._events = events
+        self._step = asyncio.Lock()
+
+    async def following(self) -> ChatStreamEvent | None:
+        async with self._step:
+            return await anext(self._events, None)
+
+    async def close(self) -> None:
+        # A step that Ctrl-C cancelled may still be remembering what was said.
+        async with self._step:
+            await self._events.aclose()
+
+
+async def _begun(events: AsyncGenerator[ChatStreamEvent, None]) -> _Stream:
+    return _Stream(events)
+
+
 class _SyncChat:
     """Talking with a model; see ``AsyncMOS``."""
 
@@ -223,12 +257,12 @@ class _SyncChat:
         self, query: str, **options: Unpack[ChatOptions]
     ) -> Generator[ChatStreamEvent, None, None]:
         """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
-        events = self._portal.call(lambda mos: _begun(mos.chat_stream(query, **options)))
+        stream = self._portal.begin(lambda mos: mos.chat_stream(query, **options))
         try:
-            while (event := self._portal.call(lambda _: _following(events))) is not None:
+            while (event := self._portal.call(lambda _: stream.following())) is not None:
                 yield event
         finally:
-            self._portal.call(lambda _: events.aclose())
+            self._portal.end(stream)
 
     def usage(self, **options: Unpack[UsageOptions]) -> UsageReport:
         """Return what chat models took; see ``AsyncMOS.usage``."""
@@ -378,11 +412,3 @@ class MOS(_SyncChat, _Transfers):
     def rebuild(self, **who: Unpack[Who]) -> None:
         """Build a cube's derived state anew; see ``AsyncMOS.rebuild``."""
         return self._portal.call(lambda mos: mos.rebuild(**who))
-
-
-async def _begun(events: Events) -> Events:
-    return events
-
-
-async def _following(events: Events) -> ChatStreamEvent | None:
-    return await anext(events, None)

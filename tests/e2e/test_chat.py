@@ -250,6 +250,28 @@ def test_a_forgotten_iterator_remembers_too(tmp_path: Path):
         assert texts(mos) == [("user", "Count")]
 
 
+def test_a_broken_off_exchange_can_be_completed(tmp_path: Path):
+    with opened(tmp_path, ScriptedChat("One two three.", pieces=4)) as mos:
+        with closing(mos.chat_stream("Count", batch_id="b1")) as events:
+            next(events)
+            next(events)
+        mos.chat("Count", batch_id="b1")
+        assert texts(mos) == [
+            ("user", "Count"), ("assistant", "One"), ("assistant", "One two three."),
+        ]  # fmt: skip
+
+
+def test_closing_finishes_what_was_being_said(tmp_path: Path):
+    with opened(tmp_path, ScriptedChat("One two three.", pieces=4)) as mos:
+        events = mos.chat_stream("Count")
+        next(events)
+        next(events)
+    with pytest.raises(InvalidInput, match="closed"):
+        next(events)
+    with opened(tmp_path) as mos:
+        assert texts(mos) == [("user", "Count"), ("assistant", "One")]
+
+
 def test_strange_answers_are_kept(tmp_path: Path):
     odd = "null \0 and half \ud800 of a pair"
     with opened(tmp_path, ScriptedChat(odd, Reply("", "m"))) as mos:

@@ -398,7 +398,7 @@ def test_config_show_names_sources_and_masks_secrets(run: Run, tmp_path: Path):
     ("environ", "code", "told"),
     [
         ({"MEMOS_SERACH__LIMIT": "3"}, "unknown_setting", "serach.limit"),
-        ({"MOS_CHAT_MODEL": "gpt"}, "not_built_yet", "MOS_CHAT_MODEL"),
+        ({"QDRANT_HOST": "q"}, "not_built_yet", "QDRANT_HOST"),
         ({"MEMOS_CONFIG": "nope.toml"}, "config", "nope.toml"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from typer.testing import CliRunner, Result
 from memos.cli.main import app
 
 SECRET = "sk-canary-31b7"
+OTHERS = "sk-canary-of-another-server"
 
 
 def said(asked: Asked) -> str:
@@ -35,11 +37,12 @@ def server() -> Iterator[Provider]:
 
 
 def environment(home: Path, server: Provider | None) -> dict[str, str]:
-    ours = {"MEMOS_HOME": str(home), "OPENAI_API_KEY": SECRET, "TERM": "dumb"}
+    ours = {"MEMOS_HOME": str(home), "OPENAI_API_KEY": OTHERS, "TERM": "dumb"}
     if server is not None:
         ours |= {
             "MEMOS_CHAT__KIND": "openai", "MEMOS_CHAT__MODEL": "one",
             "MEMOS_CHAT__BASE_URL": server.url, "MEMOS_CHAT__MAX_RETRIES": "0",
+            "MEMOS_CHAT__API_KEY": SECRET,
         }  # fmt: skip
     return ours
 
@@ -130,6 +133,7 @@ def test_settings_are_shown_without_secrets(home: Path, server: Provider):
         "MEMOS_CHAT_FALLBACK__KIND": "anthropic",
         "MEMOS_CHAT_FALLBACK__MODEL": "m",
         "MEMOS_CHAT_FALLBACK__API_KEY": SECRET,
+        "MEMOS_CHAT_FALLBACK__BASE_URL": server.url,
         "MEMOS_RERANKER__KIND": "http",
         "MEMOS_RERANKER__URL": server.url,
         "MEMOS_RERANKER__API_KEY": SECRET,
@@ -138,12 +142,15 @@ def test_settings_are_shown_without_secrets(home: Path, server: Provider):
     result = CliRunner().invoke(app, ["config", "show", "--json"], env=env)
     assert result.exit_code == 0, result.output
     assert SECRET not in result.output
+    assert OTHERS not in result.output
     assert "MEMOS_CHAT__MODEL" in result.output
     result = CliRunner().invoke(app, ["config", "check", "--json"], env=env)
     assert SECRET not in result.output
+    assert server.asked[0].body["messages"] == [{"role": "user", "content": "Say hello."}]
+    assert {"chat", "chat_fallback", "reranker"} <= set(re.findall(r"\w+", result.output))
 
 
-def converse(home: Path, server: Provider, *lines: str) -> str:
+def converse(home: Path, server: Provider | None, *lines: str, ends: int = 0) -> str:
     """Type lines at a pseudo-terminal, each after the prompt came, and return what was shown."""
     parent, child = pty.openpty()
     env = {**os.environ, **environment(home, server)}
@@ -155,9 +162,13 @@ def converse(home: Path, server: Provider, *lines: str) -> str:
         shown = b""
         for line in lines:
             shown += _until(parent, b"you> ")
-            os.write(parent, line.encode() + b"\n")
+            text, _, stop_after = line.partition("^C after ")
+            os.write(parent, text.encode() + b"\n")
+            if stop_after:
+                shown += _until(parent, stop_after.encode())
+                process.send_signal(signal.SIGINT)
         shown += _until(parent, None)
-        assert process.wait(30) == 0
+        assert process.wait(30) == ends
     os.close(parent)
     return shown.decode("utf-8", "replace").replace("\r\n", "\n")
 
@@ -197,3 +208,24 @@ def test_a_conversation_goes_on_after_an_error(home: Path, server: Provider):
     assert "error: chat server" in shown
     assert shown.index("error: chat server") < shown.index("No peanuts [1].")
     assert "retired" in shown
+
+
+def test_a_key_is_not_sent_to_a_server_that_it_was_not_given_for(home: Path, server: Provider):
+    env = environment(home, server) | {"MEMOS_CHAT__API_KEY": ""}
+    CliRunner().invoke(app, ["chat", "Hello"], env=env)
+    assert "authorization" not in server.asked[0].headers
+    env["MEMOS_CHAT__BASE_URL"] = ""
+    env["OPENAI_API_BASE"] = server.url
+    CliRunner().invoke(app, ["chat", "Hello"], env=env)
+    assert server.asked[1].headers["authorization"] == f"Bearer {OTHERS}"
+
+
+def test_an_answer_is_stopped_and_remembered_as_far_as_it_went(home: Path, server: Provider):
+    pieces = servers.sse(servers.openai_chunk(content="One two"))
+    server.planned.append(Answer(pieces, hang=True))
+    shown = converse(home, server, "Count^C after One two", "/history", "/quit")
+    assert "assistant> One two" in shown
+
+
+def test_a_conversation_without_a_model_ends_at_once(home: Path):
+    assert "no chat model is configured" in converse(home, None, "Hello", ends=2)

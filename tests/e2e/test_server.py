@@ -92,7 +92,8 @@ def test_token_is_a_scheme_too(client: TestClient) -> None:
     [
         ("POST", "/v1/search", {}, 422, "invalid_input"),
         ("POST", "/v1/search", {"query": "x", "secret": 1}, 422, "invalid_input"),
-        ("POST", "/v1/search", {"query": "x", "where": {"a": {"near": 1}}}, 422, "unknown_operator"),
+        ("POST", "/v1/search", {"query": "x", "where": {"a": {"near": 1}}}, 422,
+         "filter_operator"),
         ("POST", "/v1/search", {"query": "x", "cubes": ["other"]}, 404, "unknown_cube"),
         ("POST", "/v1/memories", {}, 422, "no_content"),
         ("POST", "/v1/memories", {"text": "a\u0000b"}, 422, "invalid_text"),

@@ -118,8 +118,14 @@ def test_secrets_are_masked_and_only_they(tmp_path: Path):
         "MEMOS_EMBEDDER__KIND": "openai",
         "MEMOS_EMBEDDER__API_KEY": SECRET,
         "MEMOS_STORE__PASSWORD": SECRET,
+        "MEMOS_CHAT__KIND": "openai",
+        "MEMOS_CHAT__API_KEY": SECRET,
+        "MEMOS_CHAT__EXTRA_HEADERS__X-TEAM": SECRET,
     }
-    rows = shown(load(tmp_path, environ=environ))
+    loaded = load(tmp_path, environ=environ)
+    rows = shown(loaded)
+    assert SECRET not in f"{loaded.settings!r} {loaded.settings}"
+    assert rows["chat.extra_headers.x-team"][0] == "********"
     assert rows["services.openai_api_key"] == ("********", "environment OPENAI_API_KEY")
     assert rows["embedder.api_key"][0] == "********"
     assert rows["store.password"][0] == "********"

@@ -18,12 +18,12 @@ import typer
 
 from memos.cli.output import complain, emit, plain, say, source_of, table
 from memos.cli.session import Session, command
-from memos.errors import MemosError
+from memos.errors import ConfigError, MemosError
 
 if TYPE_CHECKING:
     from memos import MOS
     from memos.chat.conversation import ChatResult
-    from memos.options import ChatOptions
+    from memos.options import ChatOptions, Where
     from memos.types import Memory
 
 _CHAT: Final = (
@@ -147,7 +147,8 @@ class Talk:
 
     def history(self, _: str) -> None:
         """Show what was said in this conversation."""
-        page = self.mos.get_all(where={"session": self.options.get("session", "chat")}, limit=1000)
+        session = self.options.get("session", "chat")
+        page = self.mos.get_all(where={"session": session}, limit=1000, **self._whose())
         for memory in page.items:
             say(f"{memory.speaker or memory.kind}> {memory.text}")
 
@@ -169,8 +170,7 @@ class Talk:
         if not query:
             say("what for? /search words")
             return
-        user = self.options.get("user")
-        result = self.mos.search(query, user=user) if user else self.mos.search(query)
+        result = self.mos.search(query, **self._whose())
         self.shown = [hit.memory for hit in result.hits]
         self._list()
 
@@ -178,13 +178,16 @@ class Talk:
         """Retire a memory of the last list; its history is kept."""
         memory = self._numbered(number)
         if memory is not None:
-            user = self.options.get("user")
-            cube = memory.place.cube
-            if user:
-                self.mos.forget(memory.id, cube=cube, user=user)
-            else:
-                self.mos.forget(memory.id, cube=cube)
+            self.mos.forget(memory.id, **{**self._whose(), "cube": memory.place.cube})
             say(f"retired {memory.id}")
+
+    def _whose(self) -> Where:
+        whose: Where = {}
+        if "user" in self.options:
+            whose["user"] = self.options["user"]
+        if "cube" in self.options:
+            whose["cube"] = self.options["cube"]
+        return whose
 
     def _numbered(self, number: str) -> Memory | None:
         if number.isdecimal() and 0 < int(number) <= len(self.shown):
@@ -228,6 +231,8 @@ def _converse(talk: Talk) -> None:
             return
         try:
             _do(talk, line)
+        except ConfigError:
+            raise  # no other question would fare better
         except MemosError as error:
             complain(error.detail)  # the conversation goes on
         except KeyboardInterrupt:

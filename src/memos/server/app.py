@@ -62,7 +62,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     limits = settings.server
-    uploads = dict.fromkeys(UPLOADS, limits.max_upload_megabytes * _MB)
+    uploads: dict[str, int] = dict.fromkeys(UPLOADS, limits.max_upload_megabytes * _MB)
     app.add_middleware(BodyLimit, most_bytes=limits.max_body_megabytes * _MB, larger=uploads)
     app.add_middleware(RequestContext)
     return app
