@@ -253,8 +253,8 @@ def test_every_method_is_documented() -> None:
     text = page("docs/python.md")
     names = {name for name, _ in inspect.getmembers(MOS, callable) if not name.startswith("_")}
     assert names == {
-        "add", "check", "close", "forget", "get", "get_all", "history", "open", "rebuild",
-        "reindex", "search", "simple", "update",
+        "add", "check", "close", "dump", "forget", "get", "get_all", "history", "import_chats",
+        "load", "open", "rebuild", "reindex", "search", "simple", "stats", "update",
     }  # fmt: skip
     for name in names:
         assert re.search(rf"`(MOS\.)?{name}\(", text), name

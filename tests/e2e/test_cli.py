@@ -22,7 +22,8 @@ from memos.cli.main import app
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = Path(demo.__file__).parent
 COMMANDS = [
-    "demo", "add", "search", "get", "list", "history", "forget", "reindex", "doctor", "version",
+    "demo", "add", "search", "get", "list", "history", "forget", "export", "import", "stats",
+    "reindex", "doctor", "version",
     "config show", "config check",
 ]  # fmt: skip
 Run = Callable[..., Result]
