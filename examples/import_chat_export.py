@@ -1,4 +1,4 @@
-"""Remember the conversations that another program exported; a second import stores nothing twice."""
+"""Remember the conversations that another program exported; nothing is stored twice."""
 
 import json
 import tempfile
@@ -35,7 +35,7 @@ def main() -> None:
 
         result = mos.import_chats(export)
         print(result.conversations, result.stored, result.known)  # 1 2 0
-        memory = mos.search("In which month does garlic go into the ground?").hits[0].memory
+        memory = mos.search("October, and which way up do cloves go?").hits[0].memory
         print(memory.text)  # Plant garlic in October, cloves upright.
         print(memory.place.session, memory.sources[0].id)  # 0b6c m2
 
