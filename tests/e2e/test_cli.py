@@ -22,7 +22,8 @@ from memos.cli.main import app
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = Path(demo.__file__).parent
 COMMANDS = [
-    "demo", "add", "search", "get", "list", "history", "chat", "forget", "reindex", "doctor",
+    "demo", "add", "search", "get", "list", "history", "chat", "forget", "export",
+    "import", "stats", "reindex", "doctor",
     "version", "config show", "config check", "user list", "user create", "user rename",
     "user role", "user deactivate", "user activate", "cube list", "cube create", "cube rename",
     "cube grants", "cube share", "cube revoke", "cube transfer", "cube unregister",

@@ -8,11 +8,14 @@ import random
 import shutil
 import stat
 import zipfile
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from memos import MOS
+from memos.cubes import format as form
 from memos.errors import Conflict, DataError, Forbidden, InvalidInput, NotFound, StoreError
 from memos.settings import Settings
 from memos.testing.fakes import HashEmbedder
@@ -248,6 +251,36 @@ def test_the_first_format_and_the_first_schema_load(tmp_path: Path) -> None:
         for mos in (old, new):
             assert mos.search("the rent").hits[0].memory.text == "The rent is 980 a month."
             assert mos.stats().retired == 1
+
+
+def test_a_dump_cannot_claim_the_files_of_others(filled: MOS, tmp_path: Path) -> None:
+    (passage,) = [m for m in filled.get_all(limit=100).items if m.kind == "passage"]
+    digest = passage.sources[0].blob
+    assert digest
+    filled.dump(tmp_path / "dump")
+    (tmp_path / "dump" / "blobs" / digest).unlink()
+    path = tmp_path / "dump" / "manifest.json"
+    manifest = form.unseal(path.read_bytes())
+    files = tuple(entry for entry in manifest.files if not entry.name.startswith("blobs/"))
+    path.write_bytes(form.seal(replace(manifest, files=files)))
+    filled.load(tmp_path / "dump", cube="copy")
+    assert filled.get(passage.id, cube="copy").sources[0].blob is None
+    assert filled.dump(tmp_path / "again", cube="copy").blobs == 0
+
+
+def test_vectors_that_are_none(filled: MOS, tmp_path: Path) -> None:
+    filled.dump(tmp_path / "dump")
+    path = tmp_path / "dump" / "manifest.json"
+    manifest = form.unseal(path.read_bytes())
+    vectors = tmp_path / "dump" / "vectors-00000.f32"
+    for content in (b"\xff" * vectors.stat().st_size, vectors.read_bytes()[:-4], b""):
+        vectors.write_bytes(content)
+        entry = form.FileEntry(vectors.name, len(content), sha256(content).hexdigest())
+        files = tuple(entry if e.name == entry.name else e for e in manifest.files)
+        path.write_bytes(form.seal(replace(manifest, files=files)))
+        with pytest.raises(DataError) as refused:
+            filled.load(tmp_path / "dump", cube="copy")
+        assert refused.value.code == "damaged_dump"
 
 
 def test_no_secret_leaves(tmp_path: Path) -> None:

@@ -193,3 +193,9 @@ def test_a_wrong_secret_is_not_quoted(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, arguments={"services": {"openai_api_key": [SECRET]}})
     assert SECRET not in caught.value.detail
+
+
+def test_networks_from_the_environment(tmp_path: Path) -> None:
+    environ = {"MEMOS_NETWORK__ALLOW": "localhost, 10.0.0.0/8", "MEMOS_NETWORK__TIMEOUT_S": "5"}
+    network = load(environ=environ, directory=tmp_path).settings.network
+    assert (network.allow, network.timeout_s) == (("localhost", "10.0.0.0/8"), 5.0)

@@ -16,7 +16,15 @@ from memos._offload import Offload
 from memos.cubes import containers
 from memos.cubes import format as form
 from memos.cubes.containers import Sink
-from memos.cubes.format import Embedding, FileEntry, Manifest, Record, Stone, Totals
+from memos.cubes.format import (
+    Embedding,
+    FileEntry,
+    Manifest,
+    Record,
+    Stone,
+    Totals,
+    carrying,
+)
 from memos.errors import NotFound
 from memos.ports.stores import BlobStore
 from memos.ports.transfer import Snapshot, Transfer, Version
@@ -80,7 +88,7 @@ class _Work:
     account: str
     progress: Progress
     files: list[FileEntry] = field(default_factory=list[FileEntry])
-    digests: set[str] = field(default_factory=set[str])
+    held: dict[str, bool] = field(default_factory=dict[str, bool])
 
     def run(self, cube: Cube, target: Path) -> DumpResult:
         counts = from_thread.run(self.state.counts)
@@ -112,8 +120,7 @@ class _Work:
             from_thread.check_cancelled()
             page = from_thread.run(self.state.versions, after, _PAGE)
             for version in page.versions:
-                shard.take(version)
-                self.digests |= {s.blob for s in version.memory.sources if s.blob is not None}
+                shard.take(replace(version, memory=carrying(version.memory, self._holds)))
                 if shard.full:
                     shard = self._close(sink, shard)
             done += len(page.versions)
@@ -145,14 +152,19 @@ class _Work:
 
     def _blobs(self, sink: Sink) -> int:
         count = 0
-        for digest in sorted(self.digests):
+        for digest in sorted(digest for digest, held in self.held.items() if held):
             try:
                 content = from_thread.run(self.dump.blobs.open, self.account, digest)
-            except NotFound:  # erased with another memory that cites it
+            except NotFound:  # erased in this very moment; the load drops what refers to it
                 continue
             self._add(sink, f"blobs/{digest}", content)
             count += 1
         return count
+
+    def _holds(self, digest: str) -> bool:
+        if digest not in self.held:
+            self.held[digest] = from_thread.run(self.dump.blobs.holds, self.account, digest)
+        return self.held[digest]
 
     def _add(self, sink: Sink, name: str, content: bytes) -> None:
         sink.add(name, content)

@@ -8,7 +8,7 @@ with its size and SHA-256, itself included; see ``docs/cubes.md``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -178,6 +178,17 @@ def read_lines(content: bytes, type_: type[T], name: str) -> list[T]:
         return msgspec.json.Decoder(type_).decode_lines(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise damaged(name, f"a line of it cannot be read ({error})") from None
+
+
+def carrying(memory: Memory, holds: Callable[[str], bool]) -> Memory:
+    """Return a memory without references to files that do not come with it."""
+    if all(source.blob is None or holds(source.blob) for source in memory.sources):
+        return memory
+    sources = tuple(
+        source if source.blob is None or holds(source.blob) else replace(source, blob=None)
+        for source in memory.sources
+    )
+    return replace(memory, sources=sources)
 
 
 def is_name(name: str) -> bool:

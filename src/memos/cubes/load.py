@@ -219,6 +219,7 @@ class DumpedCube:
     container: Container
     manifest: Manifest
     serving: str
+    carried: frozenset[str]
     skipped: Sequence[Skipped] = ()
 
     @classmethod
@@ -235,7 +236,9 @@ class DumpedCube:
         manifest = form.unseal(container.read(form.MANIFEST, form.LARGEST_MANIFEST))
         for entry in manifest.files:
             _verified(container, entry)
-        return cls(container, manifest, serving)
+        names = (entry.name for entry in manifest.files)
+        carried = frozenset(n.removeprefix("blobs/") for n in names if n.startswith("blobs/"))
+        return cls(container, manifest, serving, carried)
 
     @property
     def cube(self) -> str:
@@ -296,10 +299,14 @@ class DumpedCube:
             if record.vector is not None and not 0 <= record.vector < len(vectors):
                 raise form.damaged(name, "it names a vector that is not there")
             vector = vectors[record.vector] if keep and record.vector is not None else None
-            memory = _homed(record, name, account, cube)
+            # Else a dump could claim the files of others, by their digests alone.
+            memory = form.carrying(_homed(record, name, account, cube), self._carries)
             versions.append(Version(memory, record.ended, record.holds, vector))
             wanting.append(record.vector is not None and not keep)
         return Incomplete(versions, wanting)
+
+    def _carries(self, digest: str) -> bool:
+        return digest in self.carried
 
     def _vectors(self, name: str) -> Sequence[Vector]:
         wanted = name.replace("memories-", "vectors-").replace(".jsonl", ".f32")

@@ -26,6 +26,8 @@ from memos.ports.transfer import Conflicting, OnConflict, Published, told
 from memos.types import Memory, Place
 
 _CHUNK: Final = 500
+_STEP: Final = 4_000
+"""Rows that a statement moves."""
 
 
 def publish(
@@ -240,26 +242,52 @@ class _Merge:
         )  # fmt: skip
         if low is None or high is None:
             return
+        self._move_places()
         offset = self.cursor - low + 1
-        db.execute(
-            f"UPDATE vectors SET key = key + ? * {EMBEDDERS_PER_FILE} WHERE key >= ? AND key < ?"
-            f" AND EXISTS (SELECT 1 FROM memories WHERE row = key / {EMBEDDERS_PER_FILE}"
-            " AND cube = ?)",
-            (offset, low * EMBEDDERS_PER_FILE, (high + 1) * EMBEDDERS_PER_FILE, number),
-        )
-        places = db.execute(
-            "SELECT place, session, user, agent, app FROM places WHERE cube = ?", (number,)
-        ).fetchall()
-        for place, session, user, agent, app in cast(
-            "list[tuple[int, str | None, str | None, str | None, str | None]]", places
-        ):
-            home = Place(self.staged.account, self.staged.target, user, agent, app, session)
-            db.execute(
-                "UPDATE memories SET row = row + ?, changed = row + ?, cube = ?, place = ?"
-                " WHERE cube = ? AND place = ?",
-                (offset, offset, self.target, self._place(home), number, place),
-            )
+        # In steps: one statement would keep every row in memory until it ends.
+        for first in range(low, high + 1, _STEP):
+            self._move_step(first, min(first + _STEP, high + 1), offset)
         self.cursor = high + offset
+
+    def _move_step(self, first: int, end: int, offset: int) -> None:
+        """Move the rows from ``first`` to before ``end``, and their vectors."""
+        moving = (offset, self.target, self.staged.number, first, end)
+        self.db.execute(
+            f"UPDATE vectors SET key = key + ?1 * {EMBEDDERS_PER_FILE}"
+            f" WHERE key >= ?4 * {EMBEDDERS_PER_FILE} AND key < ?5 * {EMBEDDERS_PER_FILE}"
+            f" AND EXISTS (SELECT 1 FROM memories WHERE row = key / {EMBEDDERS_PER_FILE}"
+            " AND cube = ?3)",
+            moving,
+        )
+        self.db.execute(
+            "UPDATE memories SET row = row + ?1, changed = row + ?1, cube = ?2, place ="
+            " ifnull((SELECT home FROM moved_places m WHERE m.place = memories.place), place)"
+            " WHERE row >= ?4 AND row < ?5 AND +cube = ?3",
+            moving,
+        )
+
+    def _move_places(self) -> None:
+        """Make the places the cube's own; those that it has already are written down as moved."""
+        db = self.db
+        db.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS moved_places"
+            " (place INTEGER PRIMARY KEY, home INTEGER NOT NULL)"
+        )
+        db.execute("DELETE FROM moved_places")
+        db.execute(
+            "INSERT INTO moved_places SELECT s.place, t.place FROM places s JOIN places t"
+            " ON t.cube = ?2 AND ifnull(t.session, '') = ifnull(s.session, '')"
+            " AND ifnull(t.user, '') = ifnull(s.user, '')"
+            " AND ifnull(t.agent, '') = ifnull(s.agent, '')"
+            " AND ifnull(t.app, '') = ifnull(s.app, '') AND t.session IS s.session"
+            " AND t.user IS s.user AND t.agent IS s.agent AND t.app IS s.app WHERE s.cube = ?1",
+            (self.staged.number, self.target),
+        )
+        db.execute(
+            "UPDATE places SET cube = ?2 WHERE cube = ?1"
+            " AND place NOT IN (SELECT place FROM moved_places)",
+            (self.staged.number, self.target),
+        )
 
     def _move_rest(self) -> None:
         db, moving = self.db, (self.target, self.staged.number)
