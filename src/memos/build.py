@@ -27,7 +27,7 @@ from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.models import ChatMessage, ChatModel, Embedder, Generation, Reranker
 from memos.ports.stores import AccountStore, FeatureIndex
-from memos.registry import resolve
+from memos.registry import missing_extra, resolve
 from memos.retrieve.features import LaneFeatures
 from memos.retrieve.pipeline import Retrieve
 from memos.retrieve.recipe import named
@@ -219,7 +219,10 @@ async def _open(
     stack: AsyncExitStack, path: str, section: Mapping[str, object], role: Role, settings: Settings
 ) -> Opened:
     backend, own = resolve(path, _filled(section, role, settings), role)
-    return await stack.enter_async_context(backend.open(own))
+    try:
+        return await stack.enter_async_context(backend.open(own))
+    except ModuleNotFoundError as error:
+        raise missing_extra(backend.name, error) from error
 
 
 def _filled(section: Mapping[str, object], role: Role, settings: Settings) -> Mapping[str, object]:

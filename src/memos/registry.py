@@ -46,15 +46,20 @@ def load(name: str, role: Role | None = None) -> Backend[BaseModel]:
     try:
         loaded: object = entry.load()
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        extra = _EXTRA_OF.get(missing, name)
-        raise MissingExtra(
-            f"{name!r} needs the package {missing!r}: pip install '{DISTRIBUTION}[{extra}]'",
-            extra=extra,
-        ) from error
+        raise missing_extra(name, error) from error
     if not isinstance(loaded, Backend):
         raise ConfigError(f"the entry point {name!r} does not name a Backend", code="unknown_kind")
     return cast("Backend[BaseModel]", loaded)
+
+
+def missing_extra(name: str, error: ModuleNotFoundError) -> MissingExtra:
+    """Return the error for an adapter whose driver cannot be imported: now, or when it opens."""
+    missing = (error.name or "").partition(".")[0]
+    extra = _EXTRA_OF.get(missing, name)
+    return MissingExtra(
+        f"{name!r} needs the package {missing!r}: pip install '{DISTRIBUTION}[{extra}]'",
+        extra=extra,
+    )
 
 
 def resolve(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -48,8 +49,10 @@ class _Library(Protocol):
     ) -> PairScorer: ...
 
 
-# Imported with the adapter, so that a missing package is told by the registry.
-_library = cast("_Library", import_module("sentence_transformers"))
+@cache
+def _library() -> _Library:
+    """Import the library, which takes many seconds and which only an opened adapter needs."""
+    return cast("_Library", import_module("sentence_transformers"))
 
 
 def open_encoder(path: Path, device: str | None) -> Encoder:
@@ -58,8 +61,9 @@ def open_encoder(path: Path, device: str | None) -> Encoder:
     Raises:
         ConfigError: The directory holds none.
     """
+    library = _library()
     with _loading(path):
-        return _library.SentenceTransformer(str(path), device=device, local_files_only=True)
+        return library.SentenceTransformer(str(path), device=device, local_files_only=True)
 
 
 def open_scorer(path: Path, device: str | None) -> PairScorer:
@@ -68,8 +72,9 @@ def open_scorer(path: Path, device: str | None) -> PairScorer:
     Raises:
         ConfigError: The directory holds none.
     """
+    library = _library()
     with _loading(path):
-        return _library.CrossEncoder(str(path), device=device, local_files_only=True)
+        return library.CrossEncoder(str(path), device=device, local_files_only=True)
 
 
 @contextmanager
