@@ -296,6 +296,19 @@ class _Transfers:
             )
         )
 
+    def init_from_dir(
+        self,
+        source: Path | str,
+        *,
+        sha256: str | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> LoadResult:
+        """Make a new cube of a dump; see ``AsyncMOS.init_from_dir``."""
+        return self._portal.call(
+            lambda mos: mos.init_from_dir(source, sha256=sha256, progress=progress, **who)
+        )
+
     def import_chats(
         self,
         source: Path | str,

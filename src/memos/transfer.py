@@ -142,18 +142,53 @@ class TransferOperations(MemoryOperations):
             StoreError: The dump cannot be fetched, or the store failed.
         """
         opt.known(who, Who)
-        load = _able(self._transfer.load)
         policy = cast("OnConflict", opt.one_of(on_conflict, OnConflict, "on_conflict"))
+        return await self._load(source, policy, sha256, progress, who, fresh=False)
+
+    async def _load(
+        self,
+        source: Path | str,
+        policy: OnConflict,
+        sha256: str | None,
+        progress: Progress | None,
+        who: Who,
+        *,
+        fresh: bool,
+    ) -> LoadResult:
+        load = _able(self._transfer.load)
         opening = partial(
             sources.opened, source, load.embedder.name, self._transfer.network, expected=sha256
         )
 
         def work() -> LoadResult:
             with opening() as incoming:
-                target = from_thread.run(self._target, who, incoming)
+                choose = self._founded if fresh else self._target
+                target = from_thread.run(choose, who, incoming)
                 return from_thread.run(load.read, incoming, target, policy, progress)
 
         return await self._reading.run(work)
+
+    async def init_from_dir(
+        self,
+        source: Path | str,
+        *,
+        sha256: str | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[Who],
+    ) -> LoadResult:
+        """Make a new cube of a dump; as ``load``, but never into a cube that exists.
+
+        Args:
+            source: See ``load``.
+            sha256: See ``load``.
+            progress: See ``load``.
+            **who: See ``Who``; the cube is called as the one that was dumped when none is named.
+
+        Raises:
+            Conflict: A cube of that id exists.
+        """
+        opt.known(who, Who)
+        return await self._load(source, "fail", sha256, progress, who, fresh=True)
 
     async def import_chats(
         self,
@@ -232,16 +267,21 @@ class TransferOperations(MemoryOperations):
 
     async def _target(self, who: Who, incoming: Incoming) -> Target:
         """Return the cube to load into, or the entries that will make a new one."""
-        gate = self._transfer.gate
         user = opt.name(who.get("user"), "user") or self._transfer.user
         cube = opt.name(who.get("cube"), "cube") or incoming.cube
         try:
-            return Target(cube, await gate.scope(user, [cube], "write"))
+            return Target(cube, await self._transfer.gate.scope(user, [cube], "write"))
         except NotFound as missing:
             if missing.code != "unknown_cube":
                 raise
+        return await self._founded(who, incoming)
+
+    async def _founded(self, who: Who, incoming: Incoming) -> Target:
+        """Return the entries that will make a new cube."""
+        user = opt.name(who.get("user"), "user") or self._transfer.user
+        cube = opt.name(who.get("cube"), "cube") or incoming.cube
         check_id("cube", cube)
-        scope = await gate.founding(user, cube)
+        scope = await self._transfer.gate.founding(user, cube)
         made = Cube(cube, scope.account, incoming.name or cube, user, self._transfer.now())
         return Target(cube, scope, (made, owning(made)))
 

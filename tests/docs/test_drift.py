@@ -258,8 +258,8 @@ def test_every_method_is_documented() -> None:
     names = {name for name, _ in inspect.getmembers(MOS, callable) if not name.startswith("_")}
     assert names == {
         "add", "chat", "chat_stream", "check", "close", "dump", "forget", "get", "get_all",
-        "history", "import_chats", "load", "open", "rebuild", "reindex", "search", "simple",
-        "stats", "update", "usage",
+        "history", "import_chats", "init_from_dir", "load", "open", "rebuild", "reindex",
+        "search", "simple", "stats", "update", "usage",
     }  # fmt: skip
     for name in names:
         assert re.search(rf"`(MOS\.)?{name}\(", text), name

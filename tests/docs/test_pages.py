@@ -14,6 +14,8 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 
+EXAMPLES = sorted((ROOT / "examples").glob("*/*.py"))
+
 
 def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
@@ -79,7 +81,7 @@ def test_every_page_and_example_is_listed() -> None:
     listed = set(_LINK.findall(text_of(ROOT / "docs" / "index.md")))
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
     pages |= {f"adr/{path.name}" for path in DECISIONS}
-    pages |= {f"../examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
+    pages |= {f"../examples/{path.parent.name}/{path.name}" for path in EXAMPLES}
     assert pages - listed == set()
 
 

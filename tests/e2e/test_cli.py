@@ -22,7 +22,7 @@ from memos.cli.main import app
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = Path(demo.__file__).parent
 COMMANDS = [
-    "demo", "add", "search", "get", "list", "history", "chat", "forget", "export",
+    "init", "demo", "add", "search", "get", "list", "history", "chat", "forget", "export",
     "import", "stats", "reindex", "doctor",
     "version", "config show", "config check", "user list", "user create", "user rename",
     "user role", "user deactivate", "user activate", "cube list", "cube create", "cube rename",
@@ -567,3 +567,30 @@ def test_users_share_a_cube(tmp_path: Path) -> None:
     refused(run_in(tmp_path, "list", "--user", "lin", "--json"), "deactivated")
     parsed(run_in(tmp_path, "cube", "unregister", "work", "--json"))
     assert "work" in run_in(tmp_path, "cube", "list", "--unregistered").output
+
+
+def test_init_writes_settings_that_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / 'a "home"'
+    options = ("--user", "林", "--chat", "ollama", "--model", "qwen3:8b", "--yes", "--json")
+    told = parsed(run_in(home, "init", *options))
+    assert told["settings"]["chat"] == {"kind": "ollama", "model": "qwen3:8b"}
+    shown = CliRunner().invoke(app, ["config", "show", "--json"], env=clean_environment())
+    values = {path: entry["value"] for path, entry in parsed(shown).items()}
+    assert (values["home"], values["user"]) == (str(home), "林")
+    assert values["chat.model"] == "qwen3:8b"
+    refused(run_in(home, "init", "--yes", "--json"), "exists")
+    parsed(run_in(home, "init", "--yes", "--force", "--json"))
+    assert "chat" not in (tmp_path / "memos.toml").read_text("utf-8")
+    refused(run_in(home, "init", "--chat", "x", "--yes", "--force", "--json"), "usage")
+    refused(run_in(home, "init", "--chat", "openai", "--yes", "--force", "--json"), "usage")
+
+
+def test_shells_complete_commands(tmp_path: Path) -> None:
+    environ = {
+        **os.environ, "_MEMOS_COMPLETE": "complete_bash", "COMP_WORDS": "memos sea",
+        "COMP_CWORD": "1",
+    }  # fmt: skip
+    command = [str(Path(sys.executable).with_name("memos"))]
+    told = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert told.stdout.split() == ["search"]

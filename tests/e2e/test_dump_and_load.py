@@ -71,6 +71,18 @@ def test_a_cube_moves_to_another_home(filled: MOS, tmp_path: Path) -> None:
     assert [blob.read_bytes() for blob in blobs] == [(tmp_path / "notes.md").read_bytes()]
 
 
+def test_init_from_dir_makes_a_new_cube_and_never_merges(filled: MOS, tmp_path: Path) -> None:
+    filled.dump(tmp_path / "dump")
+    made = filled.init_from_dir(tmp_path / "dump", cube="fresh")
+    assert (made.created, made.memories) == (True, 12)
+    assert len(filled.get_all(cube="fresh").items) == 11  # one is retired
+    with pytest.raises(Conflict) as taken:
+        filled.init_from_dir(tmp_path / "dump", cube="fresh")
+    assert taken.value.code == "exists"
+    with pytest.raises(Conflict):
+        filled.init_from_dir(tmp_path / "dump")
+
+
 def test_it_is_read_only_to_readers(filled: MOS, tmp_path: Path) -> None:
     filled.users.create("lin")
     filled.dump(tmp_path / "dump")

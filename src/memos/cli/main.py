@@ -17,6 +17,7 @@ from memos.cli import (
     finding,
     forgetting,
     people,
+    starting,
     stats,
     transfer,
     upkeep,
@@ -64,11 +65,11 @@ app = typer.Typer(
     name="memos",
     help="A memory for AI agents: add what happened, find what matters, with its sources.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.callback()(anywhere)
 for group in (
+    starting,
     demo,
     adding,
     finding,
