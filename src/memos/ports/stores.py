@@ -8,7 +8,7 @@ and naming one is Forbidden.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias, TypeVar
@@ -290,12 +290,14 @@ class Features:
         ids: Their ids.
         columns: Feature -> values, shape (len(ids),), float32.
         lanes: Lane name -> for each candidate its rank in that lane (0 best), -1 outside.
+        words: Term of the question -> for each candidate, whether it holds it.
     """
 
     cube: str
     ids: tuple[str, ...]
     columns: Mapping[Feature, NDArray[np.float32]]
     lanes: Mapping[str, NDArray[np.int32]]
+    words: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ class LaneFeatures:
             seen = sorted(hood.windows(ids, 1))
             hood.vectors = await self.records.vectors(seen, scope, question.embedder)
         columns = hood.columns(ids, question)
-        return _cut(Features(cube, tuple(ids), columns, _lanes(ids, columns, nearest)), question)
+        lanes, words_held = _lanes(ids, columns, nearest), hood.words(ids, terms)
+        return _cut(Features(cube, tuple(ids), columns, lanes, words_held), question)
 
     async def _check_embedder(self, question: Question, cube: str, scope: Scope) -> None:
         if question.vector is None:
@@ -131,6 +132,7 @@ def _cut(found: Features, question: Question) -> Features:
         tuple(found.ids[i] for i in kept),
         {feature: column[kept] for feature, column in found.columns.items()},
         {name: ranks[kept].astype(np.int32) for name, ranks in lanes.items()},
+        {term: holds[kept] for term, holds in found.words.items()},
     )
 
 
@@ -160,6 +162,11 @@ class _Neighbourhood:
     def windows(self, ids: Iterable[str], span: int) -> set[str]:
         """Return the ids up to ``span`` places from any of ``ids``, without those that are gone."""
         return {near for id in ids if id in self._chain for near in self._window(id, span)}
+
+    def words(self, ids: Sequence[str], terms: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+        """Return, for every term that any of ``ids`` holds, which of them do."""
+        held = {term: np.array([term in self._terms[id] for id in ids], bool) for term in terms}
+        return {term: holds for term, holds in held.items() if holds.any()}
 
     def columns(self, ids: Sequence[str], question: Question) -> dict[Feature, Column]:
         """Return every feature of ``ids``."""

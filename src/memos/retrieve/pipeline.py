@@ -220,7 +220,7 @@ class Retrieve:
             want = min(len(order), want * 4)
         rank_of = {key: rank for rank, key in enumerate(order.keys(want))}
         return tuple(
-            _hit(order[rank_of[memory.place.cube, memory.id]], memory, tuple(repeats), prepared)
+            _hit(order[rank_of[memory.place.cube, memory.id]], memory, tuple(repeats))
             for memory, *repeats in packed
         )
 
@@ -253,8 +253,6 @@ class Retrieve:
         ]
 
 
-def _hit(ranked: Ranked, memory: Memory, repeats: tuple[Memory, ...], prepared: _Prepared) -> Hit:
-    held = count_terms(index_text(memory))
-    matched = tuple(term for term in prepared.terms if term in held)
-    why = Why(ranked.lanes, ranked.parts, ranked.features, matched)
+def _hit(ranked: Ranked, memory: Memory, repeats: tuple[Memory, ...]) -> Hit:
+    why = Why(ranked.lanes, ranked.parts, ranked.features, ranked.words)
     return Hit(memory, ranked.score, why, repeats)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple, cast
 
 import numpy as np
@@ -26,6 +29,7 @@ class Ranked(NamedTuple):
         parts: What each feature contributed.
         features: The features as they were.
         lanes: Lane -> rank in it, from 0.
+        words: The terms of the question that it holds.
     """
 
     cube: str
@@ -34,6 +38,7 @@ class Ranked(NamedTuple):
     parts: Mapping[str, float]
     features: Mapping[str, float]
     lanes: Mapping[str, int]
+    words: tuple[str, ...]
 
 
 class Order:
@@ -42,10 +47,9 @@ class Order:
     def __init__(self, found: Sequence[Features], recipe: Recipe) -> None:
         """Score the candidates of every cube together; ties stay in the order they came in."""
         self._found = found
-        self._cubes = np.repeat(np.arange(len(found)), [len(part.ids) for part in found])
-        self._ids = [id for part in found for id in part.ids]
+        self._starts = list(accumulate((len(part.ids) for part in found), initial=0))
         self._parts = _contributions(found, recipe)
-        total = sum(self._parts.values(), np.zeros(len(self._ids), np.float32))
+        total = sum(self._parts.values(), np.zeros(self._starts[-1], np.float32))
         self._scores: Column = total
         self._order = cast("list[int]", np.argsort(-total, kind="stable").tolist())
 
@@ -54,23 +58,26 @@ class Order:
 
     def __getitem__(self, rank: int) -> Ranked:
         at = self._order[rank]
-        part = self._found[int(self._cubes[at])]
-        first = int(np.searchsorted(self._cubes, int(self._cubes[at])))
-        ranks = {name: int(values[at - first]) for name, values in part.lanes.items()}
+        part, row = self._candidate(at)
+        ranks = {name: int(values[row]) for name, values in part.lanes.items()}
         return Ranked(
             cube=part.cube,
-            id=self._ids[at],
+            id=part.ids[row],
             score=float(self._scores[at]),
             parts={name: float(column[at]) for name, column in self._parts.items()},
-            features={
-                str(name): float(column[at - first]) for name, column in part.columns.items()
-            },
+            features={str(name): float(column[row]) for name, column in part.columns.items()},
             lanes={name: rank for name, rank in ranks.items() if rank >= 0},
+            words=tuple(term for term, holds in part.words.items() if holds[row]),
         )
 
     def keys(self, count: int) -> list[tuple[str, str]]:
         """Return (cube, id) of the first ``count``."""
-        return [(self._found[int(self._cubes[i])].cube, self._ids[i]) for i in self._order[:count]]
+        chosen = map(self._candidate, self._order[:count])
+        return [(part.cube, part.ids[row]) for part, row in chosen]
+
+    def _candidate(self, at: int) -> tuple[Features, int]:
+        cube = bisect_right(self._starts, at) - 1 if len(self._found) > 1 else 0
+        return self._found[cube], at - self._starts[cube]
 
 
 def _contributions(found: Sequence[Features], recipe: Recipe) -> dict[str, Column]:
@@ -90,13 +97,21 @@ def _contributions(found: Sequence[Features], recipe: Recipe) -> dict[str, Colum
 
 
 def _column(found: Sequence[Features], feature: Feature) -> Column:
-    columns = [part.columns.get(feature, np.zeros(len(part.ids), np.float32)) for part in found]
+    columns = [
+        part.columns[feature] if feature in part.columns else np.zeros(len(part.ids), np.float32)
+        for part in found
+    ]
+    if len(columns) == 1:
+        return columns[0]
     return np.concatenate(columns) if columns else np.zeros(0, np.float32)
 
 
 def _standardised(values: Column) -> Column:
     """Return z-scores over the candidates; all zero where they do not differ."""
-    spread = float(values.std()) if len(values) else 0.0
+    if not len(values):
+        return values
+    apart = values - values.sum() / np.float32(len(values))
+    spread = math.sqrt(float(apart @ apart) / len(values))
     if spread < 1e-6:  # noqa: PLR2004 - float32 noise
         return np.zeros(len(values), np.float32)
-    return (values - values.mean()) / spread
+    return cast("Column", apart / np.float32(spread))

@@ -31,6 +31,7 @@ class Term(NamedTuple):
     how often it occurs before place ``i``), for a sparse one over its own places, which rise.
     """
 
+    text: str
     weight: float
     places: Places
     frequencies: Column
@@ -57,20 +58,20 @@ def query_terms(image: CubeImage, layout: Layout, question: Question) -> list[Te
             places, frequencies = places[alive], frequencies[alive]
         if len(places):
             rarity = weight * idf(len(layout.order), len(places))
-            found.append(_term(rarity, places, frequencies.astype(np.float32), layout.spaced))
+            found.append(_term(term, rarity, places, frequencies.astype(np.float32), layout.spaced))
     return found
 
 
-def _term(weight: float, places: Places, frequencies: Column, spaced: Spaced) -> Term:
+def _term(text: str, weight: float, places: Places, frequencies: Column, spaced: Spaced) -> Term:
     if len(places) * _DENSE > spaced.size:
         counts = np.zeros(spaced.size + 1, np.float32)  # exact up to 16 million occurrences
         counts[places + 1] = frequencies
-        return Term(weight, places, frequencies, np.cumsum(counts, out=counts), dense=True)
+        return Term(text, weight, places, frequencies, np.cumsum(counts, out=counts), dense=True)
     order = np.argsort(places, kind="stable")
     frequencies = frequencies[order]
     sums = np.zeros(len(places) + 1, np.float32)
     np.cumsum(frequencies, out=sums[1:])
-    return Term(weight, places[order], frequencies, sums, dense=False)
+    return Term(text, weight, places[order], frequencies, sums, dense=False)
 
 
 def nomination(layout: Layout, terms: Sequence[Term]) -> Column:
@@ -106,12 +107,18 @@ def _nominate_near(scores: Column, term: Term, spaced: Spaced) -> None:
         scores[touched] += weight * saturation(window, spaced.norms[NOMINATING][touched])
 
 
-def bm25(layout: Layout, terms: Sequence[Term], chosen: NDArray[np.int64]) -> dict[Feature, Column]:
-    """Return every window's BM25 for the chosen slots."""
+def bm25(
+    layout: Layout, terms: Sequence[Term], chosen: NDArray[np.int64]
+) -> tuple[dict[Feature, Column], dict[str, NDArray[np.bool_]]]:
+    """Return every window's BM25 for the chosen slots, and which terms each of them holds."""
     edges = {feature: layout.window(chosen, span) for feature, span in SPANS.items()}
     norms = np.concatenate([layout.norms(feature, *edge) for feature, edge in edges.items()])
     low, high = (np.concatenate(side) for side in zip(*edges.values(), strict=True))
+    own = list(SPANS).index(Feature.BM25) * len(chosen)
     total = np.zeros(len(norms), np.float32)
+    words: dict[str, NDArray[np.bool_]] = {}
     for term in terms:
-        total += np.float32(term.weight) * saturation(term.between(low, high), norms)
-    return dict(zip(SPANS, np.split(total, len(SPANS)), strict=True))
+        counts = term.between(low, high)
+        words[term.text] = counts[own : own + len(chosen)] > 0
+        total += np.float32(term.weight) * saturation(counts, norms)
+    return dict(zip(SPANS, np.split(total, len(SPANS)), strict=True)), words

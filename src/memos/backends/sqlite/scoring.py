@@ -41,19 +41,22 @@ def features(
     if question.vector is not None and image.columns.embedded.any():
         near_text = ranked.get("text", np.empty(0, np.int64))
         meant = _Meaning(image, layout, question.vector, allowed)
-        found, cosines = meant.ranked(near_text, question.limit)
-        ranked |= found
+        lanes, cosines = meant.ranked(near_text, question.limit)
+        ranked |= lanes
     chosen = np.flatnonzero(_marked(len(layout.order), *ranked.values()))
     docs = layout.order[chosen]
     columns = {feature: column[chosen] for feature, column in cosines.items()}
+    words_held: dict[str, NDArray[np.bool_]] = {}
     if terms:
-        columns |= lexical.bm25(layout, terms, chosen)
+        found, words_held = lexical.bm25(layout, terms, chosen)
+        columns |= found
     columns[Feature.SPEAKER] = _speaker(image, docs, question.speakers)
     return Features(
         cube=cube,
         ids=tuple(map(image.ids.__getitem__, docs.tolist())),
         columns=columns,
         lanes={name: _ranks(chosen, slots) for name, slots in ranked.items()},
+        words=words_held,
     )
 
 
