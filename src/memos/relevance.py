@@ -12,13 +12,16 @@ mean turn's times the window's width, so that turns alone give all the statistic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memos.analysis import count_terms
 from memos.ports.stores import Feature
+from memos.types import Vector
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -36,18 +39,50 @@ TEXT_WEIGHTS: Final[Mapping[Feature, float]] = {
     Feature.BM25: 1.0,
     Feature.BM25_NEAR: 1.0,
     Feature.BM25_WIDE: 0.5,
-    Feature.BM25_SESSION: 0.4,
+    Feature.BM25_SESSION: 0.8,
 }
 """What each of them counts in the score of the words."""
+RARITY_POWER: Final = 1.5
+"""Rare words say more than the logarithm gives them: names and things, not verbs."""
+CENTRING: Final = 0.6
+"""How much of the cube's mean vector is taken from the question's."""
 NOMINATING: Final = Feature.BM25_WIDE
 """Words nominate by the BM25 of a turn and of this window."""
 NEIGHBOUR_WEIGHT: Final = 0.6
 """Weight of each neighbour's vector in the mean that ``COSINE_NEAR`` looks at."""
 
 
-def idf(documents: int, holding: int) -> float:
-    """Return the weight of a term that ``holding`` of ``documents`` contain."""
-    return math.log1p((documents - holding + 0.5) / (holding + 0.5))
+def rarity(documents: int, holding: int) -> float:
+    """Return the weight of a term that ``holding`` of ``documents`` contain: its idf, sharpened."""
+    return math.log1p((documents - holding + 0.5) / (holding + 0.5)) ** RARITY_POWER
+
+
+def centred(query: Vector, centre: Vector | None) -> Vector:
+    """Return the question's vector without what all memories of the cube have in common.
+
+    Embeddings of one model share a large component, and those of one person's life share more:
+    what is left tells memories apart. Only the query is moved, which for inner products is the
+    same as moving the memories, up to a constant (J. Mu, P. Viswanath, "All-but-the-Top", ICLR
+    2018, removes more than the mean; the mean is what pays here).
+    """
+    return query if centre is None else (query - np.float32(CENTRING) * centre).astype(np.float32)
+
+
+def without_names(terms: Mapping[str, float], speakers: Iterable[str]) -> Mapping[str, float]:
+    """Return the question's terms but for the names of those who speak in the cube.
+
+    Who is asked about speaks, and is a feature of its own; the name inside a text says little,
+    for everybody is addressed all the time. A question of nothing but names keeps them.
+    """
+    names = {term for speaker in speakers for term in name_terms(speaker)}
+    kept = {term: weight for term, weight in terms.items() if term not in names}
+    return kept or terms
+
+
+@lru_cache(maxsize=4096)
+def name_terms(name: str) -> frozenset[str]:
+    """Return the index terms of a speaker's name."""
+    return frozenset(count_terms(name))
 
 
 def length_norm(lengths: Floats, mean_length: float, span: int) -> Floats:

@@ -280,11 +280,15 @@ class MemoryPage:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What BM25 has to know about a cube: live documents, their mean length, term -> documents."""
+    """What BM25 has to know about a cube: live documents, their mean length, term -> documents.
+
+    ``speakers`` are those who say something in it.
+    """
 
     documents: int
     mean_length: float
     frequencies: Mapping[str, int]
+    speakers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

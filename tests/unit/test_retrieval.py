@@ -5,7 +5,7 @@ import pytest
 
 from memos.errors import InvalidInput
 from memos.ports.stores import Feature, Features
-from memos.relevance import idf, length_norm, saturation
+from memos.relevance import length_norm, rarity, saturation
 from memos.retrieve.pack import pack
 from memos.retrieve.recipe import RECIPES, named
 from memos.retrieve.score import Order
@@ -18,8 +18,8 @@ def test_bm25_agrees_with_the_formula() -> None:
     expected = frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length / mean))
     norm = length_norm(np.array([length], np.float32), mean, 0)
     assert saturation(np.array([frequency], np.float32), norm)[0] == pytest.approx(expected)
-    assert idf(10, 2) == pytest.approx(np.log(1 + 8.5 / 2.5))
-    assert idf(10, 10) > 0
+    assert rarity(10, 2) == pytest.approx(np.log(1 + 8.5 / 2.5) ** 1.5)
+    assert rarity(10, 10) > 0
 
 
 def candidates(cube: str, ids: str, **columns: list[float]) -> Features:
@@ -40,7 +40,7 @@ def test_the_order_is_that_of_the_summed_parts() -> None:
     for rank in range(3):
         ranked = order[rank]
         assert ranked.score == pytest.approx(sum(ranked.parts.values()), abs=1e-5)
-    assert order[1].parts["speaker"] == pytest.approx(0.8)
+    assert order[1].parts["speaker"] == RECIPES["fast"].weights[Feature.SPEAKER]
     assert order[0].lanes == {"vector": 0}
     assert order[0].features["cosine"] == pytest.approx(0.9)
 

@@ -172,6 +172,10 @@ class VectorIndex(Protocol):
         """Return for each query vector its nearest live memories, best first."""
         ...
 
+    async def centre(self, cube: str, scope: Scope) -> Vector | None:
+        """Return the mean of the vectors of a cube's live memories, None where there are none."""
+        ...
+
 
 class TextIndex(Protocol):
     """Candidates by words, expired ones too; document frequencies are a cube's own."""
@@ -291,6 +295,7 @@ class Features:
         columns: Feature -> values, shape (len(ids),), float32.
         lanes: Lane name -> for each candidate its rank in that lane (0 best), -1 outside.
         words: Term of the question -> for each candidate, whether it holds it.
+        sessions: For each candidate a number that it shares with those of its session alone.
     """
 
     cube: str
@@ -298,6 +303,7 @@ class Features:
     columns: Mapping[Feature, NDArray[np.float32]]
     lanes: Mapping[str, NDArray[np.int32]]
     words: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+    sessions: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

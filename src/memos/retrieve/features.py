@@ -26,9 +26,11 @@ from memos.relevance import (
     NOMINATING,
     SPANS,
     WIDEST,
-    idf,
+    centred,
     length_norm,
+    rarity,
     saturation,
+    without_names,
 )
 from memos.types import Memory, Place, Scope, Statistics, Vector
 
@@ -50,12 +52,19 @@ class LaneFeatures:
         if question.as_of is not None:
             raise InvalidInput("this record store cannot be asked for a past state", code="as_of")
         await self._check_embedder(question, cube, scope)
+        statistics = await self.text.statistics(list(question.terms), cube, scope)
+        vector = question.vector
+        if vector is not None:
+            vector = centred(vector, await self.vectors.centre(cube, scope))
+        question = replace(
+            question, vector=vector, terms=without_names(question.terms, statistics.speakers)
+        )
         terms, asked = list(question.terms), replace(question, where=_unexpired(question))
         holding = await self._holding(terms, asked, scope)
         nearest = await self._nearest(asked, scope)
         anchors = sorted({*holding, *nearest})
         near = await self.records.around(anchors, scope, _REACH) if anchors else []
-        hood = _Neighbourhood(near, await self.text.statistics(terms, cube, scope))
+        hood = _Neighbourhood(near, statistics)
         beside = hood.windows(holding, SPANS[NOMINATING]) | hood.windows(nearest, 1)
         ids = sorted(id for id in beside if matches(asked.where, hood[id]))
         if ids and question.vector is not None:
@@ -63,7 +72,8 @@ class LaneFeatures:
             hood.vectors = await self.records.vectors(seen, scope, question.embedder)
         columns = hood.columns(ids, question)
         lanes, words_held = _lanes(ids, columns, nearest), hood.words(ids, terms)
-        return _cut(Features(cube, tuple(ids), columns, lanes, words_held), question)
+        sessions = hood.sessions(ids)
+        return _cut(Features(cube, tuple(ids), columns, lanes, words_held, sessions), question)
 
     async def _check_embedder(self, question: Question, cube: str, scope: Scope) -> None:
         if question.vector is None:
@@ -133,6 +143,7 @@ def _cut(found: Features, question: Question) -> Features:
         {feature: column[kept] for feature, column in found.columns.items()},
         {name: ranks[kept].astype(np.int32) for name, ranks in lanes.items()},
         {term: holds[kept] for term, holds in found.words.items()},
+        None if found.sessions is None else found.sessions[kept],
     )
 
 
@@ -162,6 +173,12 @@ class _Neighbourhood:
     def windows(self, ids: Iterable[str], span: int) -> set[str]:
         """Return the ids up to ``span`` places from any of ``ids``, without those that are gone."""
         return {near for id in ids if id in self._chain for near in self._window(id, span)}
+
+    def sessions(self, ids: Sequence[str]) -> NDArray[np.int32]:
+        """Return, for every id, the number of its session."""
+        numbers: dict[int, int] = {}
+        chains = [id(self._chain[memory][0]) for memory in ids]
+        return np.array([numbers.setdefault(chain, len(numbers)) for chain in chains], np.int32)
 
     def words(self, ids: Sequence[str], terms: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
         """Return, for every term that any of ``ids`` holds, which of them do."""
@@ -198,8 +215,8 @@ class _Neighbourhood:
         for term, weight in terms.items():
             frequency = sum(self._terms[other].get(term, 0) for other in window)
             if frequency:
-                rarity = idf(self._statistics.documents, self._statistics.frequencies[term])
-                score += weight * rarity * float(saturation(np.array(frequency, np.float32), norm))
+                rare = rarity(self._statistics.documents, self._statistics.frequencies[term])
+                score += weight * rare * float(saturation(np.array(frequency, np.float32), norm))
         return score
 
     def _cosines(self, id: str, query: Vector) -> tuple[float, float]:

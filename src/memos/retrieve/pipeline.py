@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import anyio
 
-from memos.analysis import count_terms, index_text, query_terms, words
+from memos.analysis import query_terms, words
 from memos.errors import ConfigError, InvalidInput, UpstreamError
 from memos.filters import Filter, matches
 from memos.ports.models import Embedder, Reranker
@@ -176,7 +176,7 @@ class Retrieve:
             order, failed = await rerank(self.reranker, query.text, order, rows)
             degraded += failed
             clock.mark("rerank")
-        hits = await self._hits(order, query, prepared, scope)
+        hits = await self._hits(order, query, scope)
         clock.mark("read")
         return SearchResult(hits, degraded, Trace(clock.steps, len(order), query.recipe.name))
 
@@ -207,9 +207,7 @@ class Retrieve:
                 tasks.start_soon(look, cube)
         return [found[cube] for cube in cubes]
 
-    async def _hits(
-        self, order: Order | Reranked, query: Query, prepared: _Prepared, scope: Scope
-    ) -> tuple[Hit, ...]:
+    async def _hits(self, order: Order | Reranked, query: Query, scope: Scope) -> tuple[Hit, ...]:
         most = query.limit if query.budget is None else query.budget // _TOKENS_PER_MEMORY + 1
         want = min(len(order), int(min(most, query.limit) * _SPARE) + 4)
         while True:

@@ -19,11 +19,13 @@ class Recipe:
         text: What the words' score counts; 0 leaves the lane out.
         weights: What the other features count. Scores and cosines are standardised over the
             candidates before they are weighted; the rest is taken as it is.
+        session: What the session of a candidate counts: how much its candidates say together.
     """
 
     name: str
     text: float
     weights: Mapping[Feature, float]
+    session: float = 0.0
 
     @property
     def meaning(self) -> bool:
@@ -36,8 +38,9 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     for recipe in (
         Recipe(
             "fast",
-            2.0,
-            {Feature.COSINE: 0.7, Feature.COSINE_NEAR: 1.3, Feature.SPEAKER: 0.8},
+            1.3,
+            {Feature.COSINE: 1.2, Feature.COSINE_NEAR: 0.8, Feature.SPEAKER: 1.0},
+            session=0.5,
         ),
         Recipe("words", 1.0, {}),
         Recipe("meaning", 0.0, {Feature.COSINE: 1.0}),

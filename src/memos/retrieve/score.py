@@ -50,6 +50,10 @@ class Order:
         self._starts = list(accumulate((len(part.ids) for part in found), initial=0))
         self._parts = _contributions(found, recipe)
         total = sum(self._parts.values(), np.zeros(self._starts[-1], np.float32))
+        if recipe.session:
+            together = recipe.session * _standardised(_together(found, total))
+            self._parts["session"] = together
+            total += together
         self._scores: Column = total
         self._order = cast("list[int]", np.argsort(-total, kind="stable").tolist())
 
@@ -94,6 +98,24 @@ def _contributions(found: Sequence[Features], recipe: Recipe) -> dict[str, Colum
             _standardised(column) if feature in _STANDARDISED else column
         )
     return parts
+
+
+def _together(found: Sequence[Features], scores: Column) -> Column:
+    """Return, for every candidate, the log of the sum of e^score over its session's candidates.
+
+    One strong turn lifts its session as much as several fair ones do, and a long session of weak
+    ones not at all.
+    """
+    starts = list(accumulate((len(part.ids) for part in found), initial=0))
+    together = np.empty(len(scores), np.float32)
+    for part, start, end in zip(found, starts, starts[1:], strict=False):
+        if part.sessions is None:
+            together[start:end] = scores[start:end]
+            continue
+        weights = np.exp(scores[start:end].astype(np.float64))
+        sums = np.bincount(part.sessions, weights=weights)
+        together[start:end] = np.log(sums[part.sessions])
+    return together
 
 
 def _column(found: Sequence[Features], feature: Feature) -> Column:

@@ -9,7 +9,7 @@ import numpy as np
 from memos.backends.memory.shelf import CubeState, Row, Shelf
 from memos.filters import Filter, matches
 from memos.ports import refusals
-from memos.relevance import idf, length_norm, saturation
+from memos.relevance import length_norm, rarity, saturation
 from memos.types import Change, Scope, Scored, Statistics, Vector
 
 
@@ -40,6 +40,16 @@ class Indexes:
                 if vector is not None and matches(where, row.memory):
                     yield Scored(cube, row.memory.id, float(vector @ query))
 
+    async def centre(self, cube: str, scope: Scope) -> Vector | None:
+        """Return the mean vector of a cube."""
+        refusals.check_read(scope, cube)
+        state = self._shelf.cube(scope, cube)
+        if state.embedder is None:
+            return None
+        rows = [row.vectors.get(state.embedder) for row in state.live()]
+        held = [vector for vector in rows if vector is not None]
+        return np.stack(held).mean(axis=0, dtype=np.float64).astype(np.float32) if held else None
+
     async def match(
         self, terms: Sequence[str], scope: Scope, where: Filter, limit: int
     ) -> list[Scored]:
@@ -67,14 +77,15 @@ def _statistics(terms: Sequence[str], state: CubeState) -> Statistics:
     live = state.live()
     words = sum(sum(row.terms.values()) for row in live)
     frequencies = {term: sum(term in row.terms for row in live) for term in terms}
-    return Statistics(len(live), words / len(live) if live else 0.0, frequencies)
+    speakers = frozenset(row.memory.speaker for row in live if row.memory.speaker is not None)
+    return Statistics(len(live), words / len(live) if live else 0.0, frequencies, speakers)
 
 
 def _bm25(terms: Sequence[str], row: Row, statistics: Statistics) -> float:
     length = np.array(sum(row.terms.values()), np.float32)
     norm = length_norm(length, statistics.mean_length, 0)
     return sum(
-        idf(statistics.documents, statistics.frequencies[term])
+        rarity(statistics.documents, statistics.frequencies[term])
         * float(saturation(np.array(row.terms[term], np.float32), norm))
         for term in dict.fromkeys(terms)
         if term in row.terms

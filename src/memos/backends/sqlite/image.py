@@ -79,8 +79,11 @@ class CubeImage:
         self.saved = len(ids)
         self.masks: dict[str, NDArray[np.bool_]] = {}
         """Filter -> which documents it selected, as far as they were known then."""
+        self.total: NDArray[np.float64] = np.zeros(matrix.base.shape[1])
+        """The sum of the live vectors, kept up to date row by row."""
         self._hint: NDArray[np.int64] = np.empty(0, np.int64)
         self._layout: Layout | None = None
+        self._speaking: frozenset[str] | None = None
 
     @classmethod
     def empty(cls, dimensions: int) -> CubeImage:
@@ -100,6 +103,21 @@ class CubeImage:
             )
             self._hint = self._layout.full_order
         return self._layout
+
+    @property
+    def centre(self) -> NDArray[np.float32] | None:
+        """The mean of the live vectors, None where there are none."""
+        count = int(np.count_nonzero(self.columns.live & self.columns.embedded))
+        return (self.total / count).astype(np.float32) if count else None
+
+    @property
+    def speaking(self) -> frozenset[str]:
+        """Those who say something that is live."""
+        if self._speaking is None:
+            codes = self.columns.speakers[self.columns.live]
+            said = np.bincount(codes + 1, minlength=1)[1:]
+            self._speaking = frozenset(self.speakers[code] for code in np.flatnonzero(said))
+        return self._speaking
 
     @property
     def nbytes(self) -> int:
@@ -136,18 +154,28 @@ class CubeImage:
             self._append(parts)
         self.cursor = cursor
         self._layout = None
+        self._speaking = None
 
     def _drop(self, docs: Sequence[int]) -> None:
-        self.columns.live[docs] = False
+        self._turn(np.array(docs, np.intp), np.zeros(len(docs), np.bool_))
         self.matrix.clear(docs)
+
+    def _turn(self, docs: NDArray[np.intp], live: NDArray[np.bool_]) -> None:
+        """Let documents live or not; the sum of the vectors follows."""
+        change = live.astype(np.int8) - self.columns.live[docs]
+        for sign in (-1, 1):
+            moved = docs[change == sign]
+            if len(moved):
+                self.total += sign * self.matrix.rows(moved).sum(axis=0, dtype=np.float64)
+        self.columns.live[docs] = live
 
     def _mark(self, rows: Sequence[Row]) -> None:
         if not rows:
             return
         docs = np.searchsorted(self.columns.rows, [row.row for row in rows])
-        for doc, row in zip(docs.tolist(), rows, strict=True):
-            if self.columns.rows[doc] == row.row:
-                self.columns.live[doc] = bool(row.live)
+        known = self.columns.rows[docs] == [row.row for row in rows]
+        live = np.array([bool(row.live) for row in rows], np.bool_)
+        self._turn(docs[known], live[known])
 
     def _append(self, parts: Sequence[_Part]) -> None:
         first = len(self.ids)
@@ -161,6 +189,8 @@ class CubeImage:
             np.concatenate([part.counts for part in parts]),
         )
         self.matrix.extend(np.concatenate([part.vectors for part in parts]))
+        for part in parts:
+            self.total += part.vectors[part.columns.live].sum(axis=0, dtype=np.float64)
 
     def compacted(self) -> CubeImage:
         """Return the image without dead documents and with everything in its base."""
@@ -172,7 +202,7 @@ class CubeImage:
         alive = docs >= 0
         postings = PostingArrays.build(terms[alive], docs[alive], frequencies[alive])
         ids = [self.ids[doc] for doc in kept.tolist()]
-        return CubeImage(
+        image = CubeImage(
             self.columns.take(kept),
             ids,
             self.speakers,
@@ -180,6 +210,8 @@ class CubeImage:
             self.matrix.compacted(kept),
             self.cursor,
         )
+        image.total = self.total
+        return image
 
 
 class _Part(NamedTuple):

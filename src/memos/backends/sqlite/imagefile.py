@@ -23,7 +23,7 @@ from memos.backends.sqlite.image import Columns, CubeImage
 from memos.backends.sqlite.matrix import Matrix, Rounded
 from memos.backends.sqlite.postings import PostingArrays, Postings
 
-MAGIC: Final = b"MemOSimage3\n"
+MAGIC: Final = b"MemOSimage4\n"
 _ALIGN: Final = 64
 _POSTINGS: Final = ("terms", "offsets", "docs", "frequencies")
 
@@ -118,6 +118,7 @@ def _arrays(image: CubeImage) -> Iterator[tuple[str, NDArray[np.generic]]]:
     for name in _POSTINGS:
         yield name, np.ascontiguousarray(getattr(image.postings.base, name))
     yield "vectors", np.ascontiguousarray(image.matrix.base)
+    yield "total", image.total
     if image.matrix.rounded is not None:
         yield "codes", image.matrix.rounded.codes
         yield "scales", image.matrix.rounded.scales
@@ -146,6 +147,8 @@ def _image(header: _Header, arrays: dict[str, NDArray[np.generic]]) -> CubeImage
     vectors: NDArray[np.float32] = arrays["vectors"]  # pyright: ignore[reportAssignmentType]
     rounded = Rounded(arrays["codes"], arrays["scales"]) if "codes" in arrays else None  # pyright: ignore[reportArgumentType]
     matrix = Matrix(vectors, rounded)
-    return CubeImage(
+    image = CubeImage(
         columns, header.ids, header.speakers, Postings(postings), matrix, header.cursor
     )
+    image.total = arrays["total"].astype(np.float64)
+    return image

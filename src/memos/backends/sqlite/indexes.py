@@ -22,6 +22,7 @@ from memos.backends.sqlite.write import embedder_name
 from memos.filters import EVERYTHING, Filter
 from memos.ports import refusals
 from memos.ports.stores import Feature, Features, Question
+from memos.relevance import centred, without_names
 from memos.types import Change, Place, Scope, Scored, Statistics, Vector
 
 _ANY_TIME: Final = datetime.min.replace(tzinfo=UTC)
@@ -57,7 +58,21 @@ class Indexes:
         with self._file.reading() as db, self._view(db, question, cube, scope) as view:
             if view is None:
                 return Features(cube, (), {}, {})
+            vector = question.vector
+            if vector is not None:
+                vector = centred(vector, view.image.centre)
+            terms = without_names(question.terms, view.image.speaking)
+            question = replace(question, vector=vector, terms=terms)
             return scoring.features(view.image, question, view.mask, cube)
+
+    async def centre(self, cube: str, scope: Scope) -> Vector | None:
+        """Return the mean vector of a cube."""
+
+        def run() -> Vector | None:
+            with self._file.reading() as db, self._view(db, _NOTHING, cube, scope) as view:
+                return None if view is None else view.image.centre
+
+        return await self._offload.run(run)
 
     async def nearest(
         self, vectors: Sequence[Vector], scope: Scope, where: Filter, limit: int
@@ -92,7 +107,10 @@ class Indexes:
     ) -> list[Scored]:
         found: list[Scored] = []
         for cube in scope.grants:
-            part = self._features(question, cube, scope)
+            with self._file.reading() as db, self._view(db, question, cube, scope) as view:
+                if view is None:
+                    continue
+                part = scoring.features(view.image, question, view.mask, cube)
             if lane in part.lanes:
                 rows = zip(part.ids, part.columns[feature], part.lanes[lane], strict=True)
                 found += [Scored(cube, id, float(score)) for id, score, rank in rows if rank >= 0]
@@ -110,7 +128,9 @@ class Indexes:
                     term: int((layout.rank[postings.of(codec.term_hash(term))[0]] >= 0).sum())
                     for term in terms
                 }
-                return Statistics(len(layout.order), layout.mean_length, counts)
+                return Statistics(
+                    len(layout.order), layout.mean_length, counts, view.image.speaking
+                )
 
         return await self._offload.run(run)
 

@@ -30,6 +30,7 @@ class Layout:
         has_next: Slot -> 1 where one comes after it.
         near_divisor: Slot -> by what the sum with its neighbours is divided.
         mean_length: Mean length of a turn, in terms.
+        number: Slot -> the number of its session; a turn outside any has one of its own.
         spaced: The slots with gaps between sessions.
     """
 
@@ -58,15 +59,15 @@ class Layout:
         held = lengths[self.order]
         self.mean_length = float(held.mean()) if size else 0.0
         self._starts = np.append(np.flatnonzero(first), size).astype(np.int32)
-        self._number = (np.cumsum(first) - 1).astype(np.int32)
-        self.spaced = Spaced.of(self._starts, self._number, held, self.mean_length)
+        self.number = (np.cumsum(first) - 1).astype(np.int32)
+        self.spaced = Spaced.of(self._starts, self.number, held, self.mean_length)
         self.places = np.full(len(live), -1, np.int32)
         """Document -> its place in ``spaced``, -1 for a dead one."""
         self.places[self.order] = self.spaced.places
 
     def window(self, slots: NDArray[np.int64], span: int) -> tuple[NDArray[np.int32], ...]:
         """Return the places at which the windows of some slots begin, and end before."""
-        number = self._number[slots]
+        number = self.number[slots]
         low = np.maximum(self._starts[number], slots - span)
         high = np.minimum(self._starts[number + 1], slots + span + 1)
         return self.spaced.places[low], self.spaced.places[high - 1] + 1

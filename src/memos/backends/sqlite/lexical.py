@@ -16,7 +16,7 @@ from memos.backends.sqlite.codec import term_hash
 from memos.backends.sqlite.image import CubeImage
 from memos.backends.sqlite.layout import REACH, Layout, Spaced, windows
 from memos.ports.stores import Feature, Question
-from memos.relevance import K1, NOMINATING, SPANS, idf, saturation
+from memos.relevance import K1, NOMINATING, SPANS, rarity, saturation
 
 Column = NDArray[np.float32]
 Places = NDArray[np.int32]
@@ -57,8 +57,8 @@ def query_terms(image: CubeImage, layout: Layout, question: Question) -> list[Te
             alive = places >= 0
             places, frequencies = places[alive], frequencies[alive]
         if len(places):
-            rarity = weight * idf(len(layout.order), len(places))
-            found.append(_term(term, rarity, places, frequencies.astype(np.float32), layout.spaced))
+            rare = weight * rarity(len(layout.order), len(places))
+            found.append(_term(term, rare, places, frequencies.astype(np.float32), layout.spaced))
     return found
 
 

@@ -144,16 +144,20 @@ class Matrix:
         tail = Rounded(codes[: self._used], scales[: self._used])
         return np.concatenate((base, tail.dot(query)))
 
+    def rows(self, docs: NDArray[np.intp]) -> Vectors:
+        """Return some rows."""
+        base, tail = self.parts
+        late = docs >= len(base)
+        found = np.empty((len(docs), base.shape[1]), np.float32)
+        found[~late], found[late] = base[docs[~late]], tail[docs[late] - len(base)]
+        return found
+
     def exact(self, docs: NDArray[np.intp], query: Vectors) -> Vectors:
         """Return the inner product of some rows with ``query``."""
         base, tail = self.parts
         if not len(tail):
             return np.vecdot(base[docs], query)
-        late = docs >= len(base)
-        found = np.empty(len(docs), np.float32)
-        found[~late] = np.vecdot(base[docs[~late]], query)
-        found[late] = np.vecdot(tail[docs[late] - len(base)], query)
-        return found
+        return np.vecdot(self.rows(docs), query)
 
 
 def _grown(array: NDArray[N], room: int) -> NDArray[N]:

@@ -57,6 +57,7 @@ def features(
         columns=columns,
         lanes={name: _ranks(chosen, slots) for name, slots in ranked.items()},
         words=words_held,
+        sessions=layout.number[chosen],
     )
 
 
