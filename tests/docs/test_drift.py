@@ -79,7 +79,7 @@ def test_every_environment_name_in_the_pages_is_a_setting() -> None:
     assert "MEMOS_SEARCH__LIMIT" in known
     for path in PAGES:
         named = set(re.findall(r"\bMEMOS_[A-Z][A-Z_]*[A-Z]", path.read_text("utf-8")))
-        assert named <= known | {"MEMOS_CONFIG"}, path.name
+        assert named <= known | {"MEMOS_CONFIG", "MEMOS_BOOTSTRAP_KEY"}, path.name
 
 
 # --- command line
