@@ -237,6 +237,12 @@ def load(
     return Loaded(settings, {path: source for path, (_, source) in merged.items()})
 
 
+def hand_on(arguments: Mapping[str, object]) -> None:
+    """Put arguments into the environment, from where the processes that serve read them."""
+    for path, (value, _) in _flat(arguments, "").items():
+        os.environ[PREFIX + path.upper().replace(".", "__")] = str(value)
+
+
 def validated(tree: Mapping[str, object]) -> Settings:
     """Return the settings of a nested mapping.
 

@@ -27,7 +27,8 @@ COMMANDS = [
     "version", "config show", "config check", "user list", "user create", "user rename",
     "user role", "user deactivate", "user activate", "cube list", "cube create", "cube rename",
     "cube grants", "cube share", "cube revoke", "cube transfer", "cube unregister",
-    "cube register",
+    "cube register", "key create", "key list", "key rotate", "key revoke", "key generate",
+    "serve",
 ]  # fmt: skip
 Run = Callable[..., Result]
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from memos.server.app import create_app
+from memos.server.logs import JsonLines
+from memos.server.schemas import PageOut, SearchOut
 from memos.settings import Settings
-from memos.testing.fakes import HashEmbedder
+from memos.testing.fakes import HashEmbedder, ScriptedChat
 from memos.users.keys import new_token
 
 TOKEN = new_token()
@@ -158,3 +169,155 @@ def test_metrics_and_readiness(client: TestClient) -> None:
         in text
     )
     assert client.get("/ready").json() == {"ready": True, "checks": {"store": "ok"}}
+
+
+def test_cubes_are_shared_over_http(client: TestClient) -> None:
+    for user in ("zoe", "lin"):
+        assert client.get("/v1/cubes", params={"user": user}).status_code == 200  # made on use
+    made = client.post("/v1/cubes", json={"id": "studio", "name": "工作室", "user": "zoe"})
+    assert (made.status_code, made.json()["owner"]) == (201, "zoe")
+    body = {"text": "the kiln is hot", "user": "zoe", "cube": "studio"}
+    client.post("/v1/memories", json=body)
+    asked = {"query": "kiln", "user": "lin"}
+    assert client.post("/v1/search", json=asked).json()["hits"] == []
+    shared = client.put("/v1/cubes/studio/grants/lin", json={"user": "zoe"})
+    assert shared.json()["access"] == "read"
+    assert len(client.post("/v1/search", json=asked).json()["hits"]) == 1
+    refused = client.post("/v1/memories", json={**body, "user": "lin"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    revoked = client.delete("/v1/cubes/studio/grants/lin", params={"user": "zoe"})
+    assert revoked.status_code == 204
+    assert client.post("/v1/search", json=asked).json()["hits"] == []
+    hidden = client.post("/v1/cubes/studio/transfer", json={"to": "lin", "user": "lin"})
+    assert (hidden.status_code, hidden.json()["code"]) == (404, "unknown_cube")
+    given = client.post("/v1/cubes/studio/transfer", json={"to": "lin", "user": "zoe"})
+    assert given.json()["owner"] == "lin"
+    closed = client.post("/v1/cubes/studio/unregister", params={"user": "lin"})
+    assert closed.json()["registered"] is False
+
+
+def test_keys_open_what_they_say(client: TestClient) -> None:
+    client.post("/v1/memories", json={"text": "tea", "user": "zoe"})
+    made = client.post("/v1/keys", json={"name": "reader", "scopes": ["read"], "user": "zoe"})
+    assert made.status_code == 201
+    reader = {"Authorization": f"Bearer {made.json()['token']}"}
+    found = client.post("/v1/search", json={"query": "tea"}, headers=reader)
+    assert len(found.json()["hits"]) == 1
+    for answer in (
+        client.post("/v1/memories", json={"text": "x"}, headers=reader),
+        client.post("/v1/search", json={"query": "x", "user": "lin"}, headers=reader),
+        client.get("/v1/keys", headers=reader),
+        client.post("/v1/users", json={"id": "x"}, headers=reader),
+        client.post("/v1/cubes", json={"id": "x"}, headers=reader),
+        client.put("/v1/cubes/zoe/grants/lin", json={}, headers=reader),
+        client.post("/v1/chat", json={"query": "x"}, headers=reader),
+    ):
+        assert answer.status_code == 403, answer.text
+    id = made.json()["key"]["id"]
+    shown = client.get("/v1/keys").json()["keys"]
+    assert [key["name"] for key in shown] == ["bootstrap", "reader"]
+    assert "digest" not in shown[0]
+    fresh = client.post(f"/v1/keys/{id}/rotate").json()["token"]
+    assert client.get("/v1/memories", headers=reader).status_code == 401
+    again = {"Authorization": f"Bearer {fresh}"}
+    assert client.get("/v1/memories", headers=again).status_code == 200
+    assert client.delete(f"/v1/keys/{id}").json()["revoked_at"]
+    assert client.get("/v1/memories", headers=again).status_code == 401
+
+
+def test_users_are_managed_by_admins(client: TestClient) -> None:
+    made = client.post("/v1/users", json={"id": "lin", "name": "林", "role": "GUEST"})
+    assert (made.status_code, made.json()["role"]) == (201, "GUEST")
+    changed = client.patch("/v1/users/lin", json={"role": "USER", "active": False})
+    assert (changed.json()["role"], changed.json()["active"]) == ("USER", False)
+    refused = client.get("/v1/memories", params={"user": "lin"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "deactivated")
+    assert client.patch("/v1/users/lin", json={}).status_code == 422
+    assert [user["id"] for user in client.get("/v1/users").json()["users"]] == ["default", "lin"]
+
+
+def test_chat_streams_and_remembers(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    model = ScriptedChat("Peanuts [1].", "Noted.")
+    app = create_app(settings, embedder=HashEmbedder(), chat=model)
+    with TestClient(app, client=("127.0.0.1", 5)) as client:
+        client.post("/v1/memories", json={"text": "Zoe is allergic to peanuts."})
+        body = {"query": "What is Zoe allergic to?", "session": "s"}
+        told = client.post("/v1/chat/stream", json=body)
+        assert told.headers["content-type"].startswith("text/event-stream")
+        events = re.findall(r"^event: (\w+)\ndata: (.*)$", told.text, re.MULTILINE)
+        assert events[0][0] == "recalled"
+        assert events[-1][0] == "done"
+        said = "".join(json.loads(data)["text"] for name, data in events if name == "delta")
+        result = json.loads(events[-1][1])["result"]
+        assert said == result["text"] == "Peanuts [1]."
+        assert len(result["ids"]) == 2
+        whole = client.post("/v1/chat", json={"query": "谢谢", "session": "s"}).json()
+        assert whole["text"] == "Noted."
+        assert len(client.get("/v1/memories").json()["items"]) == 5
+
+
+def test_chat_without_a_model_says_so(client: TestClient) -> None:
+    for path in ("/v1/chat", "/v1/chat/stream"):
+        answer = client.post(path, json={"query": "hello"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "no_chat_model")
+
+
+def test_answers_have_the_shape_that_the_document_says(client: TestClient) -> None:
+    client.post("/v1/memories", json={"messages": [{"role": "user", "content": "tea"}]})
+    SearchOut.model_validate(client.post("/v1/search", json={"query": "tea"}).json())
+    PageOut.model_validate(client.get("/v1/memories").json())
+    document = client.get("/openapi.json").json()
+    assert {"/v1/search", "/v1/memories", "/v1/cubes", "/v1/keys", "/v1/chat"} <= set(
+        document["paths"]
+    )
+
+
+def test_neither_contents_nor_keys_are_logged(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    canary = "zyx-canary-42"
+    client.post("/v1/memories", json={"text": canary, "user": "zoe"})
+    client.post("/v1/search", json={"query": canary, "user": "zoe"})
+    client.get(f"/v1/memories/{canary}")
+    client.post("/v1/memories", json={"text": canary, "wrong": canary})
+    client.get("/v1/memories", headers={"Authorization": f"Bearer {canary}"})
+    ours = [record for record in caplog.records if record.name.startswith("memos")]
+    lines = [JsonLines().format(record) for record in ours]
+    assert any('"event": "request"' in line for line in lines)
+    assert not [line for line in lines if canary in line or TOKEN in line]
+
+
+def test_serving_others_needs_a_key(tmp_path: Path) -> None:
+    environ = {"MEMOS_HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    command = [str(Path(sys.executable).with_name("memos")), "serve", "--host", "0.0.0.0", "--json"]
+    refused = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert json.loads(refused.stdout)["error"]["code"] == "no_key"
+
+
+def test_a_real_server_answers_and_ends_well(tmp_path: Path) -> None:
+    environ = {"MEMOS_HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    memos = str(Path(sys.executable).with_name("memos"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [memos, "serve", "--port", str(port)]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            transport = httpx.HTTPTransport(retries=0)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport) as http:
+                for _ in range(200):
+                    try:
+                        http.get("/health")
+                        break
+                    except httpx.ConnectError:
+                        threading.Event().wait(0.1)
+                added = http.post("/v1/memories", json={"text": "我对花生过敏。"}, timeout=30)
+                assert added.status_code == 201
+                found = http.post("/v1/search", json={"query": "allergic to what?"}, timeout=30)
+                assert found.json()["hits"][0]["memory"]["text"] == "我对花生过敏。"
+        finally:
+            server.terminate()
+        assert server.wait(timeout=30) in (0, -15)

@@ -16,7 +16,9 @@ from memos.cli import (
     demo,
     finding,
     forgetting,
+    keys,
     people,
+    serving,
     starting,
     stats,
     transfer,
@@ -78,6 +80,8 @@ for group in (
     transfer,
     stats,
     people,
+    keys,
+    serving,
     upkeep,
 ):
     group.register(app)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
 
 from memos import __version__
+from memos import settings as configuration
 from memos.build import Engine, open_engine
-from memos.errors import ConfigError, StoreError
 from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.server import problems
 from memos.server.context import BodyLimit, RequestContext
 from memos.server.limits import Buckets
 from memos.server.metrics import Metrics
+from memos.server.pepper import pepper
 from memos.server.routes import ROUTERS
 from memos.server.tenants import Tenants
 from memos.settings import Settings
 from memos.telemetry import listen
 from memos.users.keys import Keys
 
-_PEPPER_FILE: Final = "server.pepper"
-_PEPPER_BYTES: Final = 32
 _MB: Final = 1024 * 1024
 UPLOADS: Final[tuple[str, ...]] = ("/v1/import",)
 """Paths whose bodies may be as large as an upload."""
@@ -68,6 +65,11 @@ def create_app(
     return app
 
 
+def served() -> FastAPI:
+    """Return the application of the settings in force; what worker processes call."""
+    return create_app(configuration.load().settings)
+
+
 async def _tenants(engine: Engine) -> Tenants:
     settings = engine.settings.server
     keys = Keys(engine.accounts, pepper(engine.settings), lambda: datetime.now(UTC))
@@ -76,33 +78,3 @@ async def _tenants(engine: Engine) -> Tenants:
         await keys.adopt(engine.settings.account, token, "bootstrap")
     buckets = Buckets(settings.requests_per_minute, burst=settings.burst)
     return Tenants(engine, keys, buckets)
-
-
-def pepper(settings: Settings) -> bytes:
-    """Return the secret under which keys' digests are made, made with the first call.
-
-    It lies beside the store, for its owner alone, so that a copy of the database opens nothing.
-
-    Raises:
-        ConfigError: The configured one is too short.
-        StoreError: The file cannot be read or written.
-    """
-    configured = settings.server.pepper
-    if configured is not None:
-        given = configured.get_secret_value().encode()
-        if len(given) < _PEPPER_BYTES:
-            raise ConfigError(
-                f"server.pepper needs {_PEPPER_BYTES} bytes or more", code="invalid_settings"
-            )
-        return given
-    path = Path(settings.home) / _PEPPER_FILE
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            aside = path.with_suffix(f".{secrets.token_hex(8)}")
-            aside.touch(mode=0o600)
-            aside.write_text(secrets.token_hex(_PEPPER_BYTES), "ascii")
-            aside.replace(path)
-        return bytes.fromhex(path.read_text("ascii"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path.name} cannot be used: {error}", service="files") from error

@@ -30,6 +30,15 @@ class Visit:
         """Return the end user who acts, created on first use."""
         return await self.tenants.acting(self.caller, self.mos, user)
 
+    def need_write(self) -> None:
+        """Refuse who may not change memories.
+
+        Raises:
+            Forbidden: The key lacks the scope.
+        """
+        if not self.caller.limits.write:
+            raise Forbidden("the API key lacks the scope 'write'", code="key_scope")
+
     def need_admin(self) -> None:
         """Refuse who may not manage the account.
 

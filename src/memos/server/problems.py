@@ -74,6 +74,8 @@ def of_error(error: MemosError) -> Problem:
     status = error.status
     if isinstance(error, RateLimited) and error.service == "memos":
         status = HTTPStatus.TOO_MANY_REQUESTS  # it is we who refuse, not a service behind us
+    if error.code == "no_chat_model":
+        status = HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UpstreamError):

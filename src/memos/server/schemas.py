@@ -212,6 +212,60 @@ class ForgottenOut(BaseModel):
     mode: Mode
 
 
+class ChatIn(_In):
+    """What the user says, and how to answer."""
+
+    query: Annotated[str, Field(min_length=1)]
+    user: Name | None = None
+    cube: Name | None = None
+    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    session: Name | None = None
+    agent: Name | None = None
+    app: Name | None = None
+    batch_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    where: Info | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] | None = None
+    recipe: Name | None = None
+    at: datetime | None = None
+    system: Annotated[str, Field(min_length=1)] | None = None
+    budget: Annotated[int, Field(ge=64, le=10_000_000)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    remember: bool | None = None
+
+
+class CitationOut(BaseModel):
+    """A memory that the answer cites."""
+
+    number: int
+    memory: MemoryOut
+
+
+class UsageOut(BaseModel):
+    """What a call of the model took, in tokens."""
+
+    prompt: int
+    completion: int
+    cached: int
+    cost: float | None
+
+
+class ChatOut(BaseModel):
+    """An answer, what it rests on, and where the exchange is kept."""
+
+    text: str
+    cited: list[CitationOut]
+    memories: list[MemoryOut]
+    preferences: list[MemoryOut]
+    session: str
+    ids: list[str]
+    model: str
+    finish: str
+    reasoning: str
+    usage: UsageOut | None
+    degraded: list[str]
+    model_config = ConfigDict(extra="allow")
+
+
 class CubeIn(_In):
     """A new cube."""
 

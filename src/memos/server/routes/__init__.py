@@ -6,6 +6,12 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from memos.server.routes import health, memories
+from memos.server.routes import chat, cubes, health, memories, people
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health.router, memories.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    health.router,
+    memories.router,
+    chat.router,
+    cubes.router,
+    people.router,
+)

@@ -1,0 +1,88 @@
+"""``/v1/chat``: answers from what is remembered, whole or as server-sent events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+from fastapi import APIRouter
+from fastapi.responses import Response, StreamingResponse
+
+from memos.chat.conversation import ChatStreamEvent, Recalled
+from memos.errors import MemosError
+from memos.options import ChatOptions
+from memos.ports.models import ReasoningDelta, TextDelta
+from memos.server.deps import Visit, Visiting
+from memos.server.problems import of_error
+from memos.server.replies import problems, reply
+from memos.server.schemas import ChatIn, ChatOut
+from memos.telemetry import span
+from memos.wire import to_json
+
+router: Final = APIRouter(prefix="/v1/chat", tags=["chat"])
+_HEADERS: Final = {"X-Accel-Buffering": "no"}
+
+
+@router.post("", response_model=ChatOut, responses=problems(404, 501, 502))
+async def chat(visit: Visiting, body: ChatIn) -> Response:
+    """Answer from what is remembered, and remember the exchange."""
+    with span("chat_seconds"):
+        return reply(await visit.mos.chat(body.query, **await _options(visit, body)))
+
+
+@router.post(
+    "/stream",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        **problems(404, 501, 502),
+    },
+)
+async def stream(visit: Visiting, body: ChatIn) -> Response:
+    """Answer piece by piece: the events ``recalled``, ``delta``, ``reasoning``, ``done``.
+
+    What fails after the first event ends the stream with ``error``. Whoever goes away ends the
+    answer; what was said until then is remembered.
+    """
+    events = visit.mos.chat_stream(body.query, **await _options(visit, body))
+    first = await anext(events)  # what fails before anything was said has a status of its own
+    return StreamingResponse(_lines(first, events), 200, _HEADERS, "text/event-stream")
+
+
+async def _options(visit: Visit, body: ChatIn) -> ChatOptions:
+    visit.need_write()
+    given: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"query", "user"})
+    given["user"] = await visit.acting(body.user)
+    return cast("ChatOptions", given)
+
+
+async def _lines(
+    first: ChatStreamEvent, events: AsyncGenerator[ChatStreamEvent, None]
+) -> AsyncIterator[str]:
+    async with aclosing(events):
+        yield _line(first)
+        try:
+            async for event in events:
+                yield _line(event)
+        except MemosError as error:
+            problem = of_error(error)
+            told = {"status": problem.status, "code": problem.code, "detail": problem.detail}
+            yield _sent("error", told)
+
+
+def _line(event: ChatStreamEvent) -> str:
+    match event:
+        case Recalled():
+            return _sent("recalled", to_json(event))
+        case TextDelta(text):
+            return _sent("delta", {"text": text})
+        case ReasoningDelta(text):
+            return _sent("reasoning", {"text": text})
+        case _:
+            return _sent("done", to_json(event))
+
+
+def _sent(name: str, data: object) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,103 @@
+"""``/v1/users`` and ``/v1/keys``: whom an account consists of, and what opens it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from memos.errors import InvalidInput
+from memos.server.deps import Visiting
+from memos.server.replies import problems, reply
+from memos.server.schemas import (
+    KeyIn,
+    KeyOut,
+    KeysOut,
+    NewKeyOut,
+    UserChangeIn,
+    UserIn,
+    UserOut,
+    UsersOut,
+)
+from memos.types import ApiKey
+from memos.users.keys import NewKey
+
+router: Final = APIRouter(prefix="/v1", tags=["accounts"])
+
+
+@router.post("/users", status_code=201, response_model=UserOut, responses=problems(409))
+async def create_user(visit: Visiting, body: UserIn) -> Response:
+    """Create a user and its private cube."""
+    visit.need_admin()
+    return reply(await visit.mos.users.create(body.id, name=body.name, role=body.role), 201)
+
+
+@router.get("/users", response_model=UsersOut, responses=problems())
+async def list_users(visit: Visiting) -> Response:
+    """Return the users of the account."""
+    visit.need_admin()
+    return reply({"users": await visit.mos.users.list()})
+
+
+@router.patch("/users/{id}", response_model=UserOut, responses=problems(404, 409))
+async def change_user(visit: Visiting, id: str, body: UserChangeIn) -> Response:
+    """Rename a user, give it another role, deactivate or activate it."""
+    visit.need_admin()
+    users = visit.mos.users
+    if not body.model_fields_set:
+        raise InvalidInput("nothing to change; name one of: name, role, active", code="empty")
+    changed = await users.get(id)
+    if body.name is not None:
+        changed = await users.rename(id, body.name)
+    if body.role is not None:
+        changed = await users.set_role(id, body.role)
+    if body.active is not None:
+        changed = await (users.activate(id) if body.active else users.deactivate(id))
+    return reply(changed)
+
+
+@router.post("/keys", status_code=201, response_model=NewKeyOut, responses=problems())
+async def create_key(visit: Visiting, body: KeyIn) -> Response:
+    """Make an API key; its token is in this answer and nowhere else, ever."""
+    visit.need_admin()
+    made = await visit.tenants.keys.create(
+        visit.caller.account, body.name, scopes=body.scopes, user=body.user, cubes=body.cubes,
+        expires_at=body.expires_at,
+    )  # fmt: skip
+    return reply(_new(made), 201)
+
+
+@router.get("/keys", response_model=KeysOut, responses=problems())
+async def list_keys(visit: Visiting) -> Response:
+    """Return the account's keys, oldest first."""
+    visit.need_admin()
+    found = await visit.tenants.keys.list(visit.caller.account)
+    return reply({"keys": [_shown(key) for key in found]})
+
+
+@router.post("/keys/{id}/rotate", response_model=NewKeyOut, responses=problems(404, 409))
+async def rotate_key(visit: Visiting, id: str) -> Response:
+    """Give a key another secret; the former one is refused from now on."""
+    visit.need_admin()
+    return reply(_new(await visit.tenants.keys.rotate(visit.caller.account, id)))
+
+
+@router.delete("/keys/{id}", response_model=KeyOut, responses=problems(404, 409))
+async def revoke_key(visit: Visiting, id: str) -> Response:
+    """Refuse a key from now on."""
+    visit.need_admin()
+    return reply(_shown(await visit.tenants.keys.revoke(visit.caller.account, id)))
+
+
+def _new(made: NewKey) -> dict[str, object]:
+    return {"key": _shown(made.key), "token": made.token}
+
+
+def _shown(key: ApiKey) -> dict[str, object]:
+    """Return what is told of a key: neither its digest nor its account's name."""
+    return {
+        "id": key.id, "name": key.name, "scopes": key.scopes, "user": key.user,
+        "cubes": key.cubes, "created_at": key.created_at, "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at, "revoked_at": key.revoked_at,
+    }  # fmt: skip
