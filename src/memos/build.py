@@ -115,6 +115,10 @@ class Engine:
         """Users, cubes, grants and keys of all accounts."""
         return _need(self.store.accounts, "store", Role.ACCOUNTS)
 
+    def gate(self, account: str, limits: Limits = UNLIMITED) -> Gate:
+        """Return what decides who may do what in an account."""
+        return Gate(self.accounts, account, limits)
+
     def mos(self, account: str | None = None, limits: Limits = UNLIMITED) -> AsyncMOS:
         """Return what an account may do, within the limits of a call's credentials.
 
@@ -127,7 +131,7 @@ class Engine:
         settings = self.settings
         if account is not None and account != settings.account:
             settings = settings.model_copy(update={"account": account})
-        gate = Gate(self.accounts, settings.account, limits)
+        gate = self.gate(settings.account, limits)
         return AsyncMOS(_compose(self, settings, gate), _transfer(self, settings, gate))
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -22,7 +23,8 @@ from memos.server.logs import JsonLines
 from memos.server.schemas import PageOut, SearchOut
 from memos.settings import Settings
 from memos.testing.fakes import HashEmbedder, ScriptedChat
-from memos.users.keys import new_token
+from memos.types import ApiKey
+from memos.users.keys import Keys, new_token
 
 TOKEN = new_token()
 
@@ -321,3 +323,89 @@ def test_a_real_server_answers_and_ends_well(tmp_path: Path) -> None:
         finally:
             server.terminate()
         assert server.wait(timeout=30) in (0, -15)
+
+
+def _key(client: TestClient, **body: object) -> tuple[str, dict[str, str]]:
+    made = client.post("/v1/keys", json={"name": "k", **body})
+    assert made.status_code == 201, made.text
+    return made.json()["key"]["id"], {"Authorization": f"Bearer {made.json()['token']}"}
+
+
+def test_a_key_gives_nobody_more_than_it_has(client: TestClient) -> None:
+    every = ["read", "write", "admin"]
+    _, bound = _key(client, scopes=["read", "admin"], user="default", cubes=["default"])
+    wide, _ = _key(client, scopes=every)
+    for body in (
+        {"name": "x", "scopes": every},
+        {"name": "x", "scopes": ["read"]},
+        {"name": "x", "scopes": ["read"], "user": "zoe", "cubes": ["default"]},
+        {"name": "x", "scopes": ["read"], "user": "default", "cubes": ["default", "other"]},
+    ):
+        answer = client.post("/v1/keys", json=body, headers=bound)
+        assert (answer.status_code, answer.json()["code"]) == (403, "key_scope")
+    within = {"name": "x", "scopes": ["read"], "user": "default", "cubes": ["default"]}
+    assert client.post("/v1/keys", json=within, headers=bound).status_code == 201
+    assert client.post(f"/v1/keys/{wide}/rotate", headers=bound).status_code == 403
+    assert client.delete(f"/v1/keys/{wide}", headers=bound).status_code == 403
+    assert wide not in client.get("/v1/keys", headers=bound).text
+    soon = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    _, ending = _key(client, scopes=every, expires_at=soon)
+    assert client.post("/v1/keys", json={"name": "x"}, headers=ending).status_code == 403
+    timely = {"name": "x", "expires_at": soon}
+    assert client.post("/v1/keys", json=timely, headers=ending).status_code == 201
+
+
+def test_a_key_bound_to_a_cube_touches_no_other(client: TestClient) -> None:
+    for id in ("one", "two"):
+        client.post("/v1/cubes", json={"id": id})
+    client.post("/v1/cubes/two/unregister")
+    _, bound = _key(client, scopes=["read", "write", "admin"], cubes=["one"])
+    listed = client.get("/v1/cubes", headers=bound).json()["cubes"]
+    assert [cube["id"] for cube in listed] == ["one"]
+    hidden = client.get("/v1/cubes", params={"unregistered": True}, headers=bound)
+    assert hidden.json()["cubes"] == []
+    client.get("/v1/cubes", params={"user": "zoe"})
+    for answer in (
+        client.put("/v1/cubes/two/grants/zoe", json={}, headers=bound),
+        client.patch("/v1/cubes/default", json={"name": "x"}, headers=bound),
+        client.get("/v1/cubes/two/grants", headers=bound),
+        client.post("/v1/cubes/two/register", headers=bound),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_cube")
+    refused = client.post("/v1/cubes", json={"id": "three"}, headers=bound)
+    assert (refused.status_code, refused.json()["code"]) == (403, "key_scope")
+    assert client.put("/v1/cubes/one/grants/zoe", json={}, headers=bound).status_code == 200
+
+
+def test_who_only_reads_makes_nobody(client: TestClient) -> None:
+    _, reader = _key(client, scopes=["read"])
+    answer = client.post("/v1/search", json={"query": "x", "user": "new"}, headers=reader)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_user")
+    assert [user["id"] for user in client.get("/v1/users").json()["users"]] == ["default"]
+    own = client.delete("/v1/cubes/default/grants/default", headers=reader)
+    assert (own.status_code, own.json()["code"]) == (403, "key_scope")
+
+
+def test_a_revoked_key_ends_open_streams(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"home": tmp_path, "server": {"bootstrap_key": TOKEN}})
+    model = ScriptedChat("a long answer in many pieces", pieces=9)
+    app = create_app(settings, embedder=HashEmbedder(), chat=model)
+    with TestClient(app) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        id, talker = _key(client, scopes=["read", "write"])
+        keys = app.state.tenants.keys
+        original, asked = keys.check, 0
+
+        async def check(self: Keys, key: ApiKey) -> None:
+            nonlocal asked
+            asked += 1
+            if asked == 3:
+                await self.revoke("local", id)
+            await original(key)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Keys, "check", check)
+            told = client.post("/v1/chat/stream", json={"query": "hello"}, headers=talker).text
+    events = re.findall(r"^event: (\w+)\ndata: (.*)$", told, re.MULTILINE)
+    assert [name for name, _ in events] == ["recalled", "delta", "delta", "error"]
+    assert json.loads(events[-1][1])["code"] == "invalid_key"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,8 +91,23 @@ class Tenants:
         if own is not None and user not in (None, own):
             raise Forbidden("the API key acts for another user", code="key_user")
         acting = user or own or self.engine.settings.user
-        await mos.users.ensure(acting)
+        if caller.limits.write:
+            await mos.users.ensure(acting)
+        else:
+            await mos.users.get(acting)  # who only reads makes nobody
         return acting
+
+    async def check(self, caller: Caller, user: str, cubes: Sequence[str]) -> None:
+        """Refuse who lost its key, its user or its cubes since a stream began.
+
+        Raises:
+            Unauthenticated: The key was revoked or has expired.
+            Forbidden: The user was deactivated.
+            NotFound: A cube is not the user's to read any more.
+        """
+        if caller.key is not None:
+            await self.keys.check(caller.key)
+        await self.engine.gate(caller.account, caller.limits).scope(user, cubes)
 
     def _count(self, who: str) -> None:
         wait = self._buckets.wait(who)

@@ -118,11 +118,10 @@ class Gate:
 
     def _held(self, user: User, grants: Sequence[Grant]) -> dict[str, Access]:
         write = self.limits.write and may(user, "write")
-        touched = self.limits.cubes
         return {
             grant.cube: grant.access if write else "read"
             for grant in grants
-            if touched is None or grant.cube in touched
+            if self.reaches(grant.cube)
         }
 
     async def _standing(self, principal: str) -> tuple[User, list[Grant]]:
@@ -138,6 +137,19 @@ class Gate:
             raise Forbidden(f"user {principal!r} was deactivated", code="deactivated")
         return user, grants
 
+    def reaches(self, cube: str) -> bool:
+        """Whether the credentials allow touching a cube at all."""
+        return self.limits.cubes is None or cube in self.limits.cubes
+
+    def check_write(self) -> None:
+        """Refuse credentials that may not change anything.
+
+        Raises:
+            Forbidden: They only read.
+        """
+        if not self.limits.write:
+            raise Forbidden("the API key lacks the scope 'write'", code="key_scope")
+
     async def founding(self, principal: str, cube: str) -> Scope:
         """Return what ``principal`` may do with a cube that it is about to make its own.
 
@@ -147,8 +159,8 @@ class Gate:
             Conflict: A cube of that id exists.
         """
         await self.actor(principal, "own_cubes")
-        touched = self.limits.cubes
-        if not self.limits.write or (touched is not None and cube not in touched):
+        self.check_write()
+        if not self.reaches(cube):
             raise Forbidden(f"the API key may not make cube {cube!r}", code="key_scope")
         if await self.store.get_entry(Cube, self.account, cube) is not None:
             raise Conflict(f"cube {cube!r} exists already", code="exists")

@@ -124,6 +124,16 @@ class Keys:
             await self._note_use(replace(found, last_used_at=now))
         return found
 
+    async def check(self, key: ApiKey) -> None:
+        """Refuse a key that was revoked, changed or expired since it was authenticated.
+
+        Raises:
+            Unauthenticated: It was.
+        """
+        found = await self.store.get_entry(ApiKey, SYSTEM, key.id)
+        if found is None or found.digest != key.digest or not _valid(found, self.now()):
+            raise Unauthenticated("the API key is not valid", code="invalid_key")
+
     async def list(self, tenant: str) -> list[ApiKey]:
         """Return the keys of an account, oldest first."""
         keys = await self.store.list_entries(ApiKey, SYSTEM)
@@ -177,6 +187,20 @@ class Keys:
 
     def _digest(self, secret: str) -> str:
         return hmac.digest(self.pepper, secret.encode(), "sha256").hex()
+
+
+def covers(holder: ApiKey, other: ApiKey) -> bool:
+    """Whether a key may make, change or refuse another: nobody gives more than it has."""
+    return (
+        holder.tenant == other.tenant
+        and set(other.scopes) <= set(holder.scopes)
+        and holder.user in (None, other.user)
+        and (holder.cubes is None or set(other.cubes or ("",)) <= set(holder.cubes))
+        and (
+            holder.expires_at is None
+            or (other.expires_at is not None and other.expires_at <= holder.expires_at)
+        )
+    )
 
 
 def new_token() -> str:

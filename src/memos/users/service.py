@@ -84,6 +84,7 @@ class Users:
             Forbidden: The role of ``by`` may not.
         """
         check_name(name)
+        self._gate.check_write()
         user = await self._managed(id, by, itself=True)
         return await self._change(replace(user, name=name))
 

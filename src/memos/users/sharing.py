@@ -42,9 +42,7 @@ class Cubes:
         if name is not None:
             check_name(name)
         owner = owner or self._default
-        await self._gate.actor(owner, "own_cubes")
-        if await self._store.get_entry(Cube, self._gate.account, id) is not None:
-            raise Conflict(f"cube {id!r} exists already", code="exists")
+        await self._gate.founding(owner, id)
         cube = Cube(id, self._gate.account, name or id, owner, self._now())
         await make_cube(self._store, cube)
         return await self.get(id, user=owner)
@@ -66,7 +64,13 @@ class Cubes:
         if not unregistered:
             return [cube for cube in cubes if scope.may(cube.id, "read")]
         manager = may(await self._gate.actor(actor), "manage_cubes")
-        return [c for c in cubes if not c.registered and (manager or c.owner == actor)]
+        return [
+            cube
+            for cube in cubes
+            if not cube.registered
+            and (manager or cube.owner == actor)
+            and self._gate.reaches(cube.id)
+        ]
 
     async def grants(self, id: str, *, user: str | None = None) -> list[Grant]:
         """Return who may read or write a cube, by user; its owner comes among them.
@@ -135,6 +139,7 @@ class Cubes:
             Conflict: ``of`` owns the cube.
         """
         actor = user or self._default
+        self._gate.check_write()
         if actor == of:
             await self._gate.scope(actor, [id])
             cube = await self._entry(id)
@@ -229,6 +234,8 @@ class Cubes:
         """Return a cube that the user owns, or may manage by its role."""
         actor = await self._gate.actor(user or self._default, "share")
         found = await self._store.get_entry(Cube, self._gate.account, id)
+        if not self._gate.reaches(id):
+            found = None
         if found is not None and (found.owner == actor.id or may(actor, "manage_cubes")):
             return found
         await self._gate.scope(actor.id, [id])

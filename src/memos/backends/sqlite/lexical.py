@@ -22,6 +22,8 @@ Column = NDArray[np.float32]
 Places = NDArray[np.int32]
 _DENSE: Final = 32
 """A term in more than one of so many places is read in contiguous passes over all places."""
+_SMALL: Final = 20_000
+"""So are all terms of a cube with fewer places: the passes cost less than looking places up."""
 
 
 class Term(NamedTuple):
@@ -63,7 +65,7 @@ def query_terms(image: CubeImage, layout: Layout, question: Question) -> list[Te
 
 
 def _term(text: str, weight: float, places: Places, frequencies: Column, spaced: Spaced) -> Term:
-    if len(places) * _DENSE > spaced.size:
+    if spaced.size < _SMALL or len(places) * _DENSE > spaced.size:
         counts = np.zeros(spaced.size + 1, np.float32)  # exact up to 16 million occurrences
         counts[places + 1] = frequencies
         return Term(text, weight, places, frequencies, np.cumsum(counts, out=counts), dense=True)

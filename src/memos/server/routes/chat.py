@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final, cast
 
+from anyio import CancelScope
 from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 
@@ -46,9 +47,16 @@ async def stream(visit: Visiting, body: ChatIn) -> Response:
     What fails after the first event ends the stream with ``error``. Whoever goes away ends the
     answer; what was said until then is remembered.
     """
-    events = visit.mos.chat_stream(body.query, **await _options(visit, body))
-    first = await anext(events)  # what fails before anything was said has a status of its own
-    return StreamingResponse(_lines(first, events), 200, _HEADERS, "text/event-stream")
+    options = await _options(visit, body)
+    events = visit.mos.chat_stream(body.query, **options)
+    try:
+        first = await anext(events)  # what fails before anything was said has a status of its own
+    except BaseException:
+        with CancelScope(shield=True):
+            await events.aclose()
+        raise
+    lines = _lines(visit, options.get("user", ""), first, events)
+    return StreamingResponse(lines, 200, _HEADERS, "text/event-stream")
 
 
 async def _options(visit: Visit, body: ChatIn) -> ChatOptions:
@@ -59,12 +67,19 @@ async def _options(visit: Visit, body: ChatIn) -> ChatOptions:
 
 
 async def _lines(
-    first: ChatStreamEvent, events: AsyncGenerator[ChatStreamEvent, None]
+    visit: Visit,
+    user: str,
+    first: ChatStreamEvent,
+    events: AsyncGenerator[ChatStreamEvent, None],
 ) -> AsyncIterator[str]:
+    used = first.memories if isinstance(first, Recalled) else ()
+    cubes = sorted({memory.place.cube for memory in used})
     async with aclosing(events):
         yield _line(first)
         try:
             async for event in events:
+                # Who lost its key or its rights meanwhile gets nothing more.
+                await visit.tenants.check(visit.caller, user, cubes)
                 yield _line(event)
         except MemosError as error:
             problem = of_error(error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from memos.errors import InvalidInput
-from memos.server.deps import Visiting
+from memos.errors import Forbidden, InvalidInput
+from memos.server.deps import Visit, Visiting
 from memos.server.replies import problems, reply
 from memos.server.schemas import (
     KeyIn,
@@ -21,7 +22,7 @@ from memos.server.schemas import (
     UsersOut,
 )
 from memos.types import ApiKey
-from memos.users.keys import NewKey
+from memos.users.keys import NewKey, covers
 
 router: Final = APIRouter(prefix="/v1", tags=["accounts"])
 
@@ -61,33 +62,52 @@ async def change_user(visit: Visiting, id: str, body: UserChangeIn) -> Response:
 async def create_key(visit: Visiting, body: KeyIn) -> Response:
     """Make an API key; its token is in this answer and nowhere else, ever."""
     visit.need_admin()
-    made = await visit.tenants.keys.create(
-        visit.caller.account, body.name, scopes=body.scopes, user=body.user, cubes=body.cubes,
+    wanted = ApiKey(
+        "", "", visit.caller.account, body.name, "", tuple(body.scopes), datetime.now(UTC),
+        user=body.user, cubes=None if body.cubes is None else tuple(body.cubes),
         expires_at=body.expires_at,
+    )  # fmt: skip
+    _check_covered(visit, wanted)
+    made = await visit.tenants.keys.create(
+        wanted.tenant, wanted.name, scopes=wanted.scopes, user=wanted.user, cubes=wanted.cubes,
+        expires_at=wanted.expires_at,
     )  # fmt: skip
     return reply(_new(made), 201)
 
 
 @router.get("/keys", response_model=KeysOut, responses=problems())
 async def list_keys(visit: Visiting) -> Response:
-    """Return the account's keys, oldest first."""
+    """Return the account's keys that one may manage, oldest first."""
     visit.need_admin()
     found = await visit.tenants.keys.list(visit.caller.account)
-    return reply({"keys": [_shown(key) for key in found]})
+    return reply({"keys": [_shown(key) for key in found if _covered(visit, key)]})
 
 
 @router.post("/keys/{id}/rotate", response_model=NewKeyOut, responses=problems(404, 409))
 async def rotate_key(visit: Visiting, id: str) -> Response:
     """Give a key another secret; the former one is refused from now on."""
     visit.need_admin()
-    return reply(_new(await visit.tenants.keys.rotate(visit.caller.account, id)))
+    keys, account = visit.tenants.keys, visit.caller.account
+    _check_covered(visit, await keys.get(account, id))
+    return reply(_new(await keys.rotate(account, id)))
 
 
 @router.delete("/keys/{id}", response_model=KeyOut, responses=problems(404, 409))
 async def revoke_key(visit: Visiting, id: str) -> Response:
     """Refuse a key from now on."""
     visit.need_admin()
-    return reply(_shown(await visit.tenants.keys.revoke(visit.caller.account, id)))
+    keys, account = visit.tenants.keys, visit.caller.account
+    _check_covered(visit, await keys.get(account, id))
+    return reply(_shown(await keys.revoke(account, id)))
+
+
+def _covered(visit: Visit, key: ApiKey) -> bool:
+    return visit.caller.key is None or covers(visit.caller.key, key)
+
+
+def _check_covered(visit: Visit, key: ApiKey) -> None:
+    if not _covered(visit, key):
+        raise Forbidden("the other API key may do more than this one", code="key_scope")
 
 
 def _new(made: NewKey) -> dict[str, object]:
