@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +9,7 @@ from memos.analysis import passage_text
 from memos.errors import InvalidInput
 from memos.ports.models import Embedder
 from memos.ports.stores import Finding, Maintenance, RecordStore
+from memos.progress import Progress
 from memos.types import Scope
 
 _PIECE: Final = 64
@@ -24,9 +24,7 @@ class Maintain:
     embedder: Embedder
     maintenance: Maintenance | None
 
-    async def reindex(
-        self, cube: str, scope: Scope, progress: Callable[[int, int], None] | None
-    ) -> int:
+    async def reindex(self, cube: str, scope: Scope, progress: Progress | None) -> int:
         """Embed what has no vector by the configured embedder, then let it serve."""
         name = self.embedder.name
         total = await self.records.count_unembedded(cube, scope, name)

@@ -35,6 +35,7 @@ from memos.options import (
     Who,
 )
 from memos.ports.stores import BlobStore, RecordStore
+from memos.progress import Progress
 from memos.retrieve.pack import Dedup
 from memos.retrieve.pipeline import Query, Retrieve, SearchResult
 from memos.retrieve.recipe import named
@@ -337,9 +338,7 @@ class MemoryOperations:
         await self._parts.forget.named(wanted, scope, mode)
         return ForgetResult(tuple(wanted), mode)
 
-    async def reindex(
-        self, *, progress: Callable[[int, int], None] | None = None, **who: Unpack[Who]
-    ) -> int:
+    async def reindex(self, *, progress: Progress | None = None, **who: Unpack[Who]) -> int:
         """Embed a cube anew with the configured embedder; the old vectors serve until the end.
 
         An interrupted run goes on where it stopped.

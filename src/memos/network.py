@@ -13,7 +13,6 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Final, TypeAlias
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from memos.errors import Forbidden, InvalidInput, StoreError
+from memos.progress import Progress
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _PORTS: Final = {"http": 80, "https": 443}
@@ -105,7 +105,7 @@ def fetch(
     url: str,
     into: Path,
     policy: Policy,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> str:
     """Store what a URL gives in a file and return its SHA-256.
 
@@ -205,7 +205,7 @@ def _stored(
     into: Path,
     policy: Policy,
     deadline: float,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> str:
     if response.status != _OK:
         raise StoreError(

@@ -35,9 +35,10 @@ from memos.options import (
 )
 from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.ports.transfer import CubeStats, OnConflict
+from memos.progress import Progress
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
-from memos.transfer import ImportResult, Progress
+from memos.transfer import ImportResult
 from memos.types import Access, Cube, Grant, Memory, MemoryPage, Role, User
 
 T = TypeVar("T")
@@ -412,9 +413,7 @@ class MOS(_SyncChat, _Transfers):
         """Retire or erase memories; see ``AsyncMOS.forget``."""
         return self._portal.call(lambda mos: mos.forget(ids, **options))
 
-    def reindex(
-        self, *, progress: Callable[[int, int], None] | None = None, **who: Unpack[Who]
-    ) -> int:
+    def reindex(self, *, progress: Progress | None = None, **who: Unpack[Who]) -> int:
         """Embed a cube anew; see ``AsyncMOS.reindex``."""
         return self._portal.call(lambda mos: mos.reindex(progress=progress, **who))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -21,16 +21,16 @@ from memos.errors import InvalidInput, NotFound
 from memos.ingest.exports import files
 from memos.ingest.exports.conversations import Conversation, Format
 from memos.ingest.reader import Document
-from memos.mos import AddResult, MemoryOperations, Parts
+from memos.mos import MemoryOperations, Parts
 from memos.network import Policy
 from memos.options import AddOptions, Who
 from memos.ports.stores import AccountStore
 from memos.ports.transfer import CubeStats, OnConflict, Transfer
+from memos.progress import Progress, unseen
 from memos.types import Access, Cube, Scope
 from memos.users.access import Gate
 from memos.users.service import check_id, owning
 
-Progress = Callable[[int, int], None]
 _MESSAGES: Final = 500
 """Messages of a conversation that are added at a time."""
 _NAMED: Final = 1_000
@@ -220,7 +220,7 @@ class TransferOperations(MemoryOperations):
 
         def work() -> ImportResult:
             tally = _Tally()
-            for part in files.read(Path(source), form, progress or _ignore):
+            for part in files.read(Path(source), form, progress or unseen):
                 from_thread.check_cancelled()
                 if isinstance(part, files.Refused):
                     tally.skip(part.name, part.reason)
@@ -233,21 +233,20 @@ class TransferOperations(MemoryOperations):
 
         return await self._reading.run(work)
 
-    async def _imported(self, part: Conversation | Document, place: AddOptions) -> AddResult:
+    async def _imported(self, part: Conversation | Document, place: AddOptions) -> Sequence[bool]:
+        """Add a part; return of each of its memories whether it is new."""
         if isinstance(part, Document):
             digest = hashlib.sha256(part.text.encode()).hexdigest()
             batch = f"import {hashlib.sha256(part.name.encode()).hexdigest()} {digest}"
-            return await self.add(part, **{**place, "batch_id": batch})
-        ids: tuple[str, ...] = ()
-        stored: tuple[bool, ...] = ()
+            return (await self.add(part, **{**place, "batch_id": batch})).stored
+        stored: list[bool] = []
         info = {} if part.title is None else {"conversation": part.title}
         options: AddOptions = {**place, "session": part.id, "info": info}
         for start in range(0, len(part.messages), _MESSAGES):
             messages = part.messages[start : start + _MESSAGES]
             if any(str(message.get("content") or "").strip() for message in messages):
-                added = await self.add(messages, **options)
-                ids, stored = ids + added.ids, stored + added.stored
-        return AddResult(ids, stored)
+                stored += (await self.add(messages, **options)).stored
+        return stored
 
     async def stats(self, **who: Unpack[Who]) -> CubeStats:
         """Count what a cube holds.
@@ -295,10 +294,10 @@ class _Tally:
     known: int = 0
     skipped: list[Skipped] = field(default_factory=list[Skipped])
 
-    def count(self, added: AddResult) -> None:
+    def count(self, stored: Sequence[bool]) -> None:
         self.conversations += 1
-        self.stored += sum(added.stored)
-        self.known += len(added.stored) - sum(added.stored)
+        self.stored += sum(stored)
+        self.known += len(stored) - sum(stored)
 
     def skip(self, name: str, reason: str) -> None:
         if len(self.skipped) < _NAMED:
@@ -306,10 +305,6 @@ class _Tally:
 
     def result(self) -> ImportResult:
         return ImportResult(self.conversations, self.stored, self.known, tuple(self.skipped))
-
-
-def _ignore(_done: int, _total: int) -> None:
-    """Show nobody."""
 
 
 def _able(part: opt.T | None) -> opt.T:

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 
 from memos.server.app import create_app
 from memos.server.logs import JsonLines
+from memos.server.pepper import pepper
 from memos.server.schemas import PageOut, SearchOut
 from memos.settings import Settings
 from memos.testing.fakes import HashEmbedder, ScriptedChat
@@ -409,3 +410,25 @@ def test_a_revoked_key_ends_open_streams(tmp_path: Path) -> None:
     events = re.findall(r"^event: (\w+)\ndata: (.*)$", told, re.MULTILINE)
     assert [name for name, _ in events] == ["recalled", "delta", "delta", "error"]
     assert json.loads(events[-1][1])["code"] == "invalid_key"
+
+
+def test_processes_that_start_at_once_share_one_secret(tmp_path: Path) -> None:
+    found: list[bytes] = []
+    together = threading.Barrier(8)
+
+    def start(settings: Settings) -> None:
+        together.wait()
+        found.append(pepper(settings))
+
+    for number in range(10):
+        found.clear()
+        home = tmp_path / str(number)
+        settings = Settings.model_validate({"home": home})
+        threads = [threading.Thread(target=start, args=(settings,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(set(found)) == 1
+        (kept,) = home.iterdir()
+        assert kept.stat().st_mode & 0o777 == 0o600

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 from memos.build import AsyncMOS
@@ -216,3 +218,30 @@ async def test_bad_words(mos: AsyncMOS) -> None:
     assert owner.value.code == "owner"
     with pytest.raises(Conflict):
         await mos.cubes.revoke("studio", "bob", user="bob")
+
+
+async def test_who_loses_the_race_for_a_cube_has_no_right_to_it(mos: AsyncMOS) -> None:
+    for number in range(20):
+        made: list[str] = []
+
+        async def create(owner: str, cube: str, made: list[str]) -> None:
+            with suppress(Conflict):
+                await mos.cubes.create(cube, owner=owner)
+                made.append(owner)
+
+        cube = f"race {number}"
+        async with anyio.create_task_group() as group:
+            for owner in ("bob", "林"):
+                group.start_soon(create, owner, cube, made)
+        assert len(made) == 1
+        (loser,) = {"bob", "林"} - set(made)
+        assert cube not in [found.id for found in await mos.cubes.list(user=loser)]
+        with pytest.raises(NotFound):
+            await mos.add("mine?", user=loser, cube=cube)
+
+
+async def test_who_is_created_twice_at_once_is_there_once(mos: AsyncMOS) -> None:
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(mos.users.ensure, "zoe")
+    assert [cube.id for cube in await mos.cubes.list(user="zoe")] == ["zoe"]

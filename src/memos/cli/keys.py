@@ -126,8 +126,6 @@ def _show_new(session: Session, made: NewKey) -> None:
 
 
 def _told(key: ApiKey) -> dict[str, object]:
-    return {
-        "id": key.id, "name": key.name, "scopes": key.scopes, "user": key.user,
-        "cubes": key.cubes, "created_at": key.created_at, "expires_at": key.expires_at,
-        "last_used_at": key.last_used_at, "revoked_at": key.revoked_at,
-    }  # fmt: skip
+    from memos.users.keys import shown  # noqa: PLC0415 - what --help need not pay
+
+    return shown(key)

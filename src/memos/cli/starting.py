@@ -58,7 +58,7 @@ def init(
         home = Path(_asked("Directory of the store", str(home))).expanduser()
         user = _asked("Your user id", user)
         chat = chat or _asked(f"Chat model ({', '.join(_KINDS)})", "none")
-    tree: dict[str, object] = {"home": str(home.absolute()), "user": user}
+    tree: dict[str, str | dict[str, str]] = {"home": str(home.absolute()), "user": user}
     if (kind := chat or "none") != "none":
         tree["chat"] = _chat(kind, model, base_url, ask=ask)
     _write(path, tree)
@@ -74,7 +74,7 @@ def init(
     say('then: memos search "What must Zoe not eat?"')
 
 
-def _chat(kind: str, model: str | None, base_url: str | None, *, ask: bool) -> dict[str, object]:
+def _chat(kind: str, model: str | None, base_url: str | None, *, ask: bool) -> dict[str, str]:
     if kind not in _KINDS:
         raise InvalidInput(f"--chat: {kind!r} is none of {', '.join(_KINDS)}", code="usage")
     if ask:
@@ -82,7 +82,7 @@ def _chat(kind: str, model: str | None, base_url: str | None, *, ask: bool) -> d
         base_url = base_url or _asked("Address of its server (empty: the usual one)", "")
     if not model:
         raise InvalidInput("name the chat model: --model", code="usage")
-    found: dict[str, object] = {"kind": kind, "model": model}
+    found = {"kind": kind, "model": model}
     return {**found, "base_url": base_url} if base_url else found
 
 
@@ -90,11 +90,11 @@ def _asked(question: str, default: str) -> str:
     return str(typer.prompt(question, default=default, err=True)).strip()
 
 
-def _write(path: Path, tree: Mapping[str, object]) -> None:
+def _write(path: Path, tree: Mapping[str, str | dict[str, str]]) -> None:
     lines = [f"{name} = {_toml(value)}" for name, value in tree.items() if isinstance(value, str)]
     for name, value in tree.items():
         if isinstance(value, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(held)}" for key, held in value.items())]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(held)}" for key, held in value.items())]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
@@ -103,6 +103,6 @@ def _write(path: Path, tree: Mapping[str, object]) -> None:
         ) from error
 
 
-def _toml(value: object) -> str:
+def _toml(value: str) -> str:
     """Return a string as TOML: its basic strings have JSON's escapes."""
-    return json.dumps(str(value), ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)

@@ -28,10 +28,9 @@ from memos.cubes.format import (
 from memos.errors import NotFound
 from memos.ports.stores import BlobStore
 from memos.ports.transfer import Snapshot, Transfer, Version
+from memos.progress import Progress, unseen
 from memos.types import Cube, Link, Scope
 
-Progress = Callable[[int, int], None]
-"""Is called with (done, in all)."""
 _PAGE: Final = 1_000
 
 
@@ -75,7 +74,7 @@ class Dump:
     ) -> DumpResult:
         """Dump one state of the cube; see ``containers.writing`` for what ``target`` may be."""
         async with self.transfer.snapshot(cube.id, scope) as state:
-            work = _Work(self, state, scope.account, progress or _ignore)
+            work = _Work(self, state, scope.account, progress or unseen)
             return await self._offload.run(work.run, cube, target)
 
 
@@ -194,7 +193,3 @@ class _Shard:
         line = form.lines([Record(memory, version.ended, version.holds, index)])
         self.records.append(line)
         self.size += len(line)
-
-
-def _ignore(_done: int, _total: int) -> None:
-    """Show nobody."""

@@ -20,10 +20,9 @@ from memos.cubes.format import Manifest, Record, Stone
 from memos.ports.models import Embedder
 from memos.ports.stores import BlobStore, Entry
 from memos.ports.transfer import OnConflict, Piece, Published, Transfer, Version
+from memos.progress import Progress, unseen
 from memos.types import Link, Memory, Scope, Tombstone, Vector
 
-Progress = Callable[[int, int], None]
-"""Is called with (done, in all)."""
 _PIECE: Final = 1_000
 """Versions that share a transaction."""
 _EMBEDDED: Final = 64
@@ -138,7 +137,7 @@ class Load:
         """Load everything, or leave the store as it was."""
         staging = await self.transfer.stage(target.cube, target.scope, self.embedder.name)
         try:
-            work = _Work(self, incoming, target, staging, progress or _ignore)
+            work = _Work(self, incoming, target, staging, progress or unseen)
             await self._offload.run(work.run)
             published = await self.transfer.publish(staging, on_conflict, target.entries)
         finally:
@@ -353,7 +352,3 @@ def _homed(record: Record, name: str, account: str, cube: str) -> Memory:
 def _check_times(name: str, *moments: datetime | None) -> None:
     if any(moment is not None and moment.tzinfo is None for moment in moments):
         raise form.damaged(name, "a time in it has no zone")
-
-
-def _ignore(_done: int, _total: int) -> None:
-    """Show nobody."""

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from memos import network
 from memos.errors import ConfigError, DataError, InvalidInput, StoreError
 from memos.network import Policy, Vetted
+from memos.progress import Progress
 
 _GIT: Final = "git+"
 _POLL_S: Final = 0.2
@@ -39,9 +40,7 @@ def is_remote(source: str) -> bool:
 
 
 @contextmanager
-def fetched(
-    source: str, policy: Policy, progress: Callable[[int, int], None] | None
-) -> Generator[Path]:
+def fetched(source: str, policy: Policy, progress: Progress | None) -> Generator[Path]:
     """Fetch a dump into a temporary directory.
 
     Args:

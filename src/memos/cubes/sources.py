@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -13,6 +13,7 @@ from memos.cubes.foreign import ForeignCube
 from memos.cubes.load import DumpedCube, Incoming
 from memos.errors import InvalidInput
 from memos.network import Policy
+from memos.progress import Progress
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def opened(
     policy: Policy,
     *,
     expected: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Generator[Incoming]:
     """Fetch, open and verify what is to be loaded.
 

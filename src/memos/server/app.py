@@ -25,8 +25,6 @@ from memos.telemetry import listen
 from memos.users.keys import Keys
 
 _MB: Final = 1024 * 1024
-UPLOADS: Final[tuple[str, ...]] = ("/v1/import",)
-"""Paths whose bodies may be as large as an upload."""
 
 
 def create_app(
@@ -58,9 +56,7 @@ def create_app(
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    limits = settings.server
-    uploads: dict[str, int] = dict.fromkeys(UPLOADS, limits.max_upload_megabytes * _MB)
-    app.add_middleware(BodyLimit, most_bytes=limits.max_body_megabytes * _MB, larger=uploads)
+    app.add_middleware(BodyLimit, most_bytes=settings.server.max_body_megabytes * _MB)
     app.add_middleware(RequestContext)
     return app
 

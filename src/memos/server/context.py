@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, cast
 
 import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memos.server.problems import Problem, answer
@@ -80,23 +79,20 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Refuses bodies that are larger than the routes below a path may take."""
+    """Refuses bodies that are too large."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int, larger: Mapping[str, int]) -> None:
-        """Limit bodies; ``larger`` has other limits for paths that begin with its keys."""
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
         self._app = app
         self._most = most_bytes
-        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._limit(str(scope["path"]), self._larger.items())
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > most:
-            await _refuse(scope, receive, send, most)
+        if not declared.isdecimal() or int(declared) > self._most:
+            await self._refuse(scope, receive, send)
             return
         received, refused = 0, False
 
@@ -104,7 +100,7 @@ class BodyLimit:
             nonlocal received, refused
             message = await receive()
             received += len(message.get("body", b""))
-            if received > most:
+            if received > self._most:
                 refused = True
                 return {"type": "http.disconnect"}
             return message
@@ -115,13 +111,8 @@ class BodyLimit:
 
         await self._app(scope, receiving, sending)
         if refused:
-            await _refuse(scope, receive, send, most)
+            await self._refuse(scope, receive, send)
 
-    def _limit(self, path: str, larger: Iterable[tuple[str, int]]) -> int:
-        return max((most for prefix, most in larger if path.startswith(prefix)), default=self._most)
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, most: int) -> None:
-    detail = f"the body may have at most {most} bytes"
-    request = Request(scope, receive)
-    await answer(request, Problem(413, "too_large", detail))(scope, receive, send)
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"the body may have at most {self._most} bytes"
+        await answer(Problem(413, "too_large", detail))(scope, receive, send)

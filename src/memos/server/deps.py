@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from memos.build import AsyncMOS
-from memos.errors import Forbidden
 from memos.server.tenants import Caller, Tenants
 
 
@@ -30,24 +29,6 @@ class Visit:
         """Return the end user who acts, created on first use."""
         return await self.tenants.acting(self.caller, self.mos, user)
 
-    def need_write(self) -> None:
-        """Refuse who may not change memories.
-
-        Raises:
-            Forbidden: The key lacks the scope.
-        """
-        if not self.caller.limits.write:
-            raise Forbidden("the API key lacks the scope 'write'", code="key_scope")
-
-    def need_admin(self) -> None:
-        """Refuse who may not manage the account.
-
-        Raises:
-            Forbidden: The key lacks the scope.
-        """
-        if not self.caller.limits.manage:
-            raise Forbidden("the API key lacks the scope 'admin'", code="key_scope")
-
 
 def tenants_of(request: Request) -> Tenants:
     """Return the tenants that the application opened."""
@@ -62,3 +43,4 @@ async def visiting(request: Request) -> Visit:
 
 
 Visiting = Annotated[Visit, Depends(visiting)]
+Acting = Annotated[str | None, Query(max_length=512, description="The acting end user.")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -33,11 +35,20 @@ def pepper(settings: Settings) -> bytes:
     path = Path(settings.home) / _PEPPER_FILE
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            aside = path.with_suffix(f".{secrets.token_hex(8)}")
-            aside.touch(mode=0o600)
-            aside.write_text(secrets.token_hex(_PEPPER_BYTES), "ascii")
-            aside.replace(path)
+            _make(path)
         return bytes.fromhex(path.read_text("ascii"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path.name} cannot be used: {error}", service="files") from error
+
+
+def _make(path: Path) -> None:
+    """Write a new secret; when another process was quicker, its secret stays."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = path.with_suffix(f".{secrets.token_hex(8)}")
+    try:
+        aside.touch(mode=0o600)
+        aside.write_text(secrets.token_hex(_PEPPER_BYTES), "ascii")
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

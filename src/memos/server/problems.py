@@ -1,16 +1,15 @@
 """Errors as answers: problem details (RFC 9457) with the stable codes of ``memos.errors``.
 
-A dialect of MemOS has an envelope of its own; it registers a renderer for its paths. Whatever goes
-wrong, the status says so: nothing answers 200 for a failure.
+Whatever goes wrong, the status says so: nothing answers 200 for a failure.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -51,20 +50,12 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-Renderer: TypeAlias = Callable[[Request, Problem], Response]
-
-
 def install(app: FastAPI) -> None:
-    """Let every error of ``app`` end in an answer of its dialect's form."""
+    """Let every error of ``app`` end in problem details."""
     app.add_exception_handler(MemosError, _memos)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
-
-
-def render_for(app: FastAPI, prefix: str, renderer: Renderer) -> None:
-    """Let ``renderer`` give errors below ``prefix`` their form."""
-    app.state.renderers = {**getattr(app.state, "renderers", {}), prefix: renderer}
 
 
 def of_error(error: MemosError) -> Problem:
@@ -85,16 +76,7 @@ def of_error(error: MemosError) -> Problem:
     return Problem(status, error.code, error.detail, context=context, headers=headers)
 
 
-def answer(request: Request, problem: Problem) -> Response:
-    """Return a problem in the form of the dialect that the request speaks."""
-    renderers = cast("Mapping[str, Renderer]", getattr(request.app.state, "renderers", {}))
-    path = request.url.path
-    matching = [p for p in renderers if path == p or path.startswith(p.rstrip("/") + "/")]
-    renderer = renderers[max(matching, key=len)] if matching else native
-    return renderer(request, problem)
-
-
-def native(_request: Request, problem: Problem) -> Response:
+def answer(problem: Problem) -> Response:
     """Return problem details."""
     body: dict[str, object] = {
         "type": "about:blank",
@@ -109,34 +91,34 @@ def native(_request: Request, problem: Problem) -> Response:
     return JSONResponse(body, problem.status, dict(problem.headers), MEDIA_TYPE)
 
 
-async def _memos(request: Request, error: Exception) -> Response:
+async def _memos(_request: Request, error: Exception) -> Response:
     problem = of_error(cast("MemosError", error))
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.warning("failed", extra={"code": problem.code, "status": problem.status})
-    return answer(request, problem)
+    return answer(problem)
 
 
-async def _validation(request: Request, error: Exception) -> Response:
+async def _validation(_request: Request, error: Exception) -> Response:
     found = cast("Sequence[Mapping[str, Any]]", cast("RequestValidationError", error).errors())
     errors = [
         {"loc": [str(part) for part in item["loc"]], "msg": item["msg"], "type": item["type"]}
         for item in found
     ]
     told = "; ".join(f"{'.'.join(item['loc'])}: {item['msg']}" for item in errors[:5])
-    return answer(request, Problem(422, "invalid_input", told, errors=errors))
+    return answer(Problem(422, "invalid_input", told, errors=errors))
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _http(_request: Request, error: Exception) -> Response:
     raised = cast("HTTPException", error)
     code = _CODES.get(raised.status_code, "error")
     headers = dict(raised.headers or {})
-    return answer(request, Problem(raised.status_code, code, raised.detail, headers=headers))
+    return answer(Problem(raised.status_code, code, raised.detail, headers=headers))
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+async def _unexpected(_request: Request, error: Exception) -> Response:
     _logger.error("failed unexpectedly", exc_info=error)
     detail = "something failed that should not; the log knows it by the trace id"
-    return answer(request, Problem(500, "internal", detail))
+    return answer(Problem(500, "internal", detail))
 
 
 def _is_plain(value: object) -> bool:

@@ -35,11 +35,6 @@ class Caller:
     limits: Limits
     key: ApiKey | None = None
 
-    @property
-    def name(self) -> str:
-        """What the audit log calls it."""
-        return "local" if self.key is None else self.key.id
-
 
 class Tenants:
     """The accounts behind one engine."""

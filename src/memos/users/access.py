@@ -61,6 +61,24 @@ class Limits:
     write: bool = True
     manage: bool = True
 
+    def check_write(self) -> None:
+        """Refuse credentials that may not change anything.
+
+        Raises:
+            Forbidden: They only read.
+        """
+        if not self.write:
+            raise Forbidden("the API key lacks the scope 'write'", code="key_scope")
+
+    def check_manage(self) -> None:
+        """Refuse credentials that may not manage the account.
+
+        Raises:
+            Forbidden: They do not.
+        """
+        if not self.manage:
+            raise Forbidden("the API key lacks the scope 'admin'", code="key_scope")
+
 
 UNLIMITED: Final = Limits()
 
@@ -108,8 +126,8 @@ class Gate:
             Forbidden: It was deactivated, or its role lacks the power.
         """
         user, _ = await self._standing(principal)
-        if power in _MANAGING and not self.limits.manage:
-            raise Forbidden("the API key lacks the scope 'admin'", code="key_scope")
+        if power in _MANAGING:
+            self.limits.check_manage()
         if power is not None and not may(user, power):
             raise Forbidden(
                 f"user {principal!r} is a {user.role}, which may not {_TOLD[power]}", code="role"
@@ -141,15 +159,6 @@ class Gate:
         """Whether the credentials allow touching a cube at all."""
         return self.limits.cubes is None or cube in self.limits.cubes
 
-    def check_write(self) -> None:
-        """Refuse credentials that may not change anything.
-
-        Raises:
-            Forbidden: They only read.
-        """
-        if not self.limits.write:
-            raise Forbidden("the API key lacks the scope 'write'", code="key_scope")
-
     async def founding(self, principal: str, cube: str) -> Scope:
         """Return what ``principal`` may do with a cube that it is about to make its own.
 
@@ -159,7 +168,7 @@ class Gate:
             Conflict: A cube of that id exists.
         """
         await self.actor(principal, "own_cubes")
-        self.check_write()
+        self.limits.check_write()
         if not self.reaches(cube):
             raise Forbidden(f"the API key may not make cube {cube!r}", code="key_scope")
         if await self.store.get_entry(Cube, self.account, cube) is not None:

@@ -189,6 +189,15 @@ class Keys:
         return hmac.digest(self.pepper, secret.encode(), "sha256").hex()
 
 
+def shown(key: ApiKey) -> dict[str, object]:
+    """Return what is told of a key: neither its digest nor its account's name."""
+    return {
+        "id": key.id, "name": key.name, "scopes": key.scopes, "user": key.user,
+        "cubes": key.cubes, "created_at": key.created_at, "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at, "revoked_at": key.revoked_at,
+    }  # fmt: skip
+
+
 def covers(holder: ApiKey, other: ApiKey) -> bool:
     """Whether a key may make, change or refuse another: nobody gives more than it has."""
     return (

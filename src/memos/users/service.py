@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, get_args
 
 from memos.errors import Conflict, InvalidInput, NotFound
-from memos.ports.stores import AccountStore
+from memos.ports.stores import AccountStore, Entry
 from memos.types import Cube, Grant, Role, User
 from memos.users.access import Gate, may
 
@@ -54,8 +54,11 @@ class Users:
         first = not await self._store.list_entries(User, self._account)
         try:
             return await self._create(id, None, "ROOT" if first else "USER")
-        except Conflict:  # another process was quicker
-            return await self.get(id)
+        except Conflict:
+            found = await self._store.get_entry(User, self._account, id)
+            if found is None:  # the conflict is about its cube
+                raise
+            return found  # another call was quicker
 
     async def get(self, id: str) -> User:
         """Return a user.
@@ -84,7 +87,7 @@ class Users:
             Forbidden: The role of ``by`` may not.
         """
         check_name(name)
-        self._gate.check_write()
+        self._gate.limits.check_write()
         user = await self._managed(id, by, itself=True)
         return await self._change(replace(user, name=name))
 
@@ -102,7 +105,7 @@ class Users:
         if role != "ROOT":
             await self._check_root_remains(user)
         if role != "GUEST":
-            await make_cube(self._store, _private(user, user.name, user.created_at))
+            await make_cube(self._store, _private(user))
         return await self._change(replace(user, role=role))
 
     async def deactivate(self, id: str, *, by: str | None = None) -> User:
@@ -132,10 +135,8 @@ class Users:
         user = User(id, self._account, name or id, self._now(), role=role)
         if await self._store.get_entry(User, self._account, id) is not None:
             raise Conflict(f"user {id!r} exists already", code="exists")
-        # The user comes last: a crash in between leaves what a repeated call completes.
-        if role != "GUEST":
-            await make_cube(self._store, _private(user, user.name, self._now()))
-        await self._store.put_entry(user, expect=0)
+        cube = [] if role == "GUEST" else await _lacking(self._store, _private(user))
+        await self._store.change_entries([(user, 0), *cube])
         return await self.get(id)
 
     async def _change(self, user: User) -> User:
@@ -222,17 +223,24 @@ async def make_cube(store: AccountStore, cube: Cube) -> None:
     Raises:
         Conflict: Somebody else owns a cube of that id.
     """
+    # At once: who loses a race for an id must not keep a grant for the winner's cube.
+    if lacking := await _lacking(store, cube):
+        await store.change_entries(lacking)
+
+
+async def _lacking(store: AccountStore, cube: Cube) -> list[tuple[Entry, int]]:
+    """Return the entries that a cube still needs, as ``change_entries`` takes them."""
     found = await store.get_entry(Cube, cube.account, cube.id)
     if found is not None and found.owner != cube.owner:
         raise Conflict(
             f"cube {cube.id!r} exists already and belongs to another user", code="exists"
         )
     grant = owning(cube)
+    lacking: list[tuple[Entry, int]] = [] if found else [(cube, 0)]
     if await store.get_entry(Grant, cube.account, grant.id) is None:
-        await store.put_entry(grant, expect=0)
-    if found is None:
-        await store.put_entry(cube, expect=0)
+        lacking.append((grant, 0))
+    return lacking
 
 
-def _private(user: User, name: str, created_at: datetime) -> Cube:
-    return Cube(user.id, user.account, name, user.id, created_at)
+def _private(user: User) -> Cube:
+    return Cube(user.id, user.account, user.name, user.id, user.created_at)

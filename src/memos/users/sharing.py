@@ -139,7 +139,7 @@ class Cubes:
             Conflict: ``of`` owns the cube.
         """
         actor = user or self._default
-        self._gate.check_write()
+        self._gate.limits.check_write()
         if actor == of:
             await self._gate.scope(actor, [id])
             cube = await self._entry(id)

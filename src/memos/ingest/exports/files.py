@@ -16,6 +16,7 @@ from memos.ingest.exports import conversations as forms
 from memos.ingest.exports import stream
 from memos.ingest.exports.conversations import Conversation, Format
 from memos.ingest.reader import Document, decode
+from memos.progress import Progress
 
 _LINES: Final = frozenset({".jsonl", ".ndjson"})
 _MARKDOWN: Final = frozenset({".md", ".markdown"})
@@ -36,7 +37,6 @@ class Refused:
 
 
 Part: TypeAlias = Conversation | Document | Refused
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 def read(path: Path, format: Format | None, progress: Progress) -> Iterator[Part]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,8 @@ import anyio
 import numpy as np
 
 from memos.errors import UpstreamError
-from memos.models._http.service import Service, strings
+from memos.models._http.service import Endpoint, Service, Sleep, connected, strings
+from memos.ports.backend import Opened
 from memos.ports.models import EmbedRole, Vectors
 from memos.types import Vector
 
@@ -117,6 +119,17 @@ class HttpEmbedder:
             )
             raise self._service.error(cause, code="model_dimensions")
         self._dimensions = expected
+
+
+@asynccontextmanager
+async def embedding(
+    endpoint: Endpoint, dialect: EmbeddingDialect, sleep: Sleep
+) -> AsyncGenerator[Opened, None]:
+    """Open a connection pool and learn the dimensions of the model."""
+    async with connected(endpoint, sleep) as service:
+        embedder = HttpEmbedder(service, dialect)
+        await embedder.probe()
+        yield Opened(embedder=embedder)
 
 
 def directed(values: Sequence[float] | Vector) -> Vector:

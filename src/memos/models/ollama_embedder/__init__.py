@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
 import anyio
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
-from memos.models._http.embedding import EmbeddingDialect, HttpEmbedder, directed
-from memos.models._http.service import Endpoint, Sleep, connected
+from memos.models._http.embedding import EmbeddingDialect, directed, embedding
+from memos.models._http.service import Endpoint, Sleep
 from memos.ports.backend import Backend, Opened, Role
 from memos.ports.models import EmbedRole
 from memos.types import Vector
@@ -74,19 +74,15 @@ def _dialect(settings: OllamaEmbedderSettings) -> EmbeddingDialect:
     )  # fmt: skip
 
 
-@asynccontextmanager
-async def open_ollama(
+def open_ollama(
     settings: OllamaEmbedderSettings, *, sleep: Sleep = anyio.sleep
-) -> AsyncGenerator[Opened, None]:
+) -> AbstractAsyncContextManager[Opened]:
     """Open a connection pool and learn the dimensions of the model."""
     url = f"{str(settings.base_url).rstrip('/')}/api/embed"
     endpoint = Endpoint(
         "embedding server", settings.model, url, {}, settings.timeout_s, settings.max_retries
     )
-    async with connected(endpoint, sleep) as service:
-        embedder = HttpEmbedder(service, _dialect(settings))
-        await embedder.probe()
-        yield Opened(embedder=embedder)
+    return embedding(endpoint, _dialect(settings), sleep)
 
 
 backend = Backend(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
-from memos.models._http.embedding import EmbeddingDialect, HttpEmbedder
-from memos.models._http.service import Endpoint, Sleep, bearer, connected
+from memos.models._http.embedding import EmbeddingDialect, embedding
+from memos.models._http.service import Endpoint, Sleep, bearer
 from memos.models.openai_embedder import wire
 from memos.ports.backend import Backend, Opened, Role
 from memos.ports.models import EmbedRole
@@ -80,15 +80,11 @@ def _name(settings: OpenAIEmbedderSettings) -> str:
     return "-".join(parts)
 
 
-@asynccontextmanager
-async def open_openai(
+def open_openai(
     settings: OpenAIEmbedderSettings, *, sleep: Sleep = anyio.sleep
-) -> AsyncGenerator[Opened, None]:
+) -> AbstractAsyncContextManager[Opened]:
     """Open a connection pool and learn the dimensions of the model."""
-    async with connected(endpoint(settings), sleep) as service:
-        embedder = HttpEmbedder(service, dialect(settings))
-        await embedder.probe()
-        yield Opened(embedder=embedder)
+    return embedding(endpoint(settings), dialect(settings), sleep)
 
 
 backend = Backend(

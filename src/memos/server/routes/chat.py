@@ -60,7 +60,7 @@ async def stream(visit: Visiting, body: ChatIn) -> Response:
 
 
 async def _options(visit: Visit, body: ChatIn) -> ChatOptions:
-    visit.need_write()
+    visit.caller.limits.check_write()
     given: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"query", "user"})
     given["user"] = await visit.acting(body.user)
     return cast("ChatOptions", given)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import Response
 
-from memos.server.deps import Visiting
+from memos.server.deps import Acting, Visiting
 from memos.server.replies import problems, reply
 from memos.server.schemas import (
     CubeIn,
@@ -21,13 +21,12 @@ from memos.server.schemas import (
 )
 
 router: Final = APIRouter(prefix="/v1/cubes", tags=["cubes"])
-User = Annotated[str | None, Query(max_length=512, description="The acting end user.")]
 
 
 @router.post("", status_code=201, response_model=CubeOut, responses=problems(404, 409))
 async def create(visit: Visiting, body: CubeIn) -> Response:
     """Create a cube that the acting user owns."""
-    visit.need_write()
+    visit.caller.limits.check_write()
     owner = await visit.acting(body.user)
     return reply(await visit.mos.cubes.create(body.id, name=body.name, owner=owner), 201)
 
@@ -35,7 +34,7 @@ async def create(visit: Visiting, body: CubeIn) -> Response:
 @router.get("", response_model=CubesOut, responses=problems())
 async def listing(
     visit: Visiting,
-    user: User = None,
+    user: Acting = None,
     unregistered: bool = False,  # noqa: FBT001, FBT002 - a query parameter
 ) -> Response:
     """Return the cubes that the acting user may read, or those out of reach that it manages."""
@@ -45,7 +44,7 @@ async def listing(
 
 
 @router.get("/{id}", response_model=CubeOut, responses=problems(404))
-async def get(visit: Visiting, id: str, user: User = None) -> Response:
+async def get(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Return a cube that the acting user may read."""
     return reply(await visit.mos.cubes.get(id, user=await visit.acting(user)))
 
@@ -58,7 +57,7 @@ async def rename(visit: Visiting, id: str, body: RenameIn) -> Response:
 
 
 @router.get("/{id}/grants", response_model=GrantsOut, responses=problems(404))
-async def grants(visit: Visiting, id: str, user: User = None) -> Response:
+async def grants(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Return who may read or write a cube."""
     found = await visit.mos.cubes.grants(id, user=await visit.acting(user))
     return reply({"grants": found})
@@ -72,7 +71,7 @@ async def share(visit: Visiting, id: str, to: str, body: ShareIn) -> Response:
 
 
 @router.delete("/{id}/grants/{of}", status_code=204, responses=problems(404, 409))
-async def revoke(visit: Visiting, id: str, of: str, user: User = None) -> Response:
+async def revoke(visit: Visiting, id: str, of: str, user: Acting = None) -> Response:
     """Take back what was shared; it ends with the other's next call."""
     await visit.mos.cubes.revoke(id, of, user=await visit.acting(user))
     return Response(status_code=204)
@@ -86,12 +85,12 @@ async def transfer(visit: Visiting, id: str, body: TransferIn) -> Response:
 
 
 @router.post("/{id}/unregister", response_model=CubeOut, responses=problems(404, 409))
-async def unregister(visit: Visiting, id: str, user: User = None) -> Response:
+async def unregister(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Put a cube out of everybody's reach; its memories stay."""
     return reply(await visit.mos.cubes.unregister(id, user=await visit.acting(user)))
 
 
 @router.post("/{id}/register", response_model=CubeOut, responses=problems(404, 409))
-async def register(visit: Visiting, id: str, user: User = None) -> Response:
+async def register(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Bring an unregistered cube back, with everybody's rights."""
     return reply(await visit.mos.cubes.register(id, user=await visit.acting(user)))

@@ -43,6 +43,6 @@ async def ready(request: Request) -> Response:
 )
 async def metrics(request: Request, visit: Visiting) -> Response:
     """Return what was measured, for Prometheus."""
-    visit.need_admin()
+    visit.caller.limits.check_manage()
     measured = cast("Metrics", request.app.state.metrics)
     return Response(measured.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from memos.errors import InvalidInput
 from memos.options import AddOptions, ForgetOptions, ListOptions, SearchOptions, UpdateOptions
-from memos.server.deps import Visit, Visiting
+from memos.server.deps import Acting, Visit, Visiting
 from memos.server.replies import problems, reply
 from memos.server.schemas import (
     AddedOut,
@@ -31,7 +31,6 @@ IdempotencyKey = Annotated[
     str | None,
     Header(max_length=200, description="Makes a repeated call harmless."),
 ]
-User = Annotated[str | None, Query(max_length=512, description="The acting end user.")]
 Cube = Annotated[str | None, Query(max_length=512, description="The cube.")]
 
 
@@ -52,7 +51,7 @@ async def add(visit: Visiting, body: AddIn, idempotency_key: IdempotencyKey = No
 @router.get("/memories", response_model=PageOut, responses=problems(404))
 async def listing(
     visit: Visiting,
-    user: User = None,
+    user: Acting = None,
     cube: Cube = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
@@ -68,7 +67,7 @@ async def listing(
 async def get(
     visit: Visiting,
     id: str,
-    user: User = None,
+    user: Acting = None,
     cube: Cube = None,
     resolve: bool = False,  # noqa: FBT001, FBT002 - a query parameter
     if_none_match: Annotated[str | None, Header(max_length=200)] = None,
@@ -83,7 +82,7 @@ async def get(
 
 
 @router.get("/memories/{id}/history", response_model=HistoryOut, responses=problems(404))
-async def history(visit: Visiting, id: str, user: User = None, cube: Cube = None) -> Response:
+async def history(visit: Visiting, id: str, user: Acting = None, cube: Cube = None) -> Response:
     """Return every version of a memory, oldest first."""
     options = await _options(visit, _present({"user": user, "cube": cube}))
     versions = await visit.mos.history(id, **cast("Any", options))
@@ -113,7 +112,7 @@ async def update(
 async def delete(
     visit: Visiting,
     id: str,
-    user: User = None,
+    user: Acting = None,
     cube: Cube = None,
     erase: bool = False,  # noqa: FBT001, FBT002 - a query parameter
 ) -> Response:

@@ -22,7 +22,7 @@ from memos.server.schemas import (
     UsersOut,
 )
 from memos.types import ApiKey
-from memos.users.keys import NewKey, covers
+from memos.users.keys import NewKey, covers, shown
 
 router: Final = APIRouter(prefix="/v1", tags=["accounts"])
 
@@ -30,21 +30,21 @@ router: Final = APIRouter(prefix="/v1", tags=["accounts"])
 @router.post("/users", status_code=201, response_model=UserOut, responses=problems(409))
 async def create_user(visit: Visiting, body: UserIn) -> Response:
     """Create a user and its private cube."""
-    visit.need_admin()
+    visit.caller.limits.check_manage()
     return reply(await visit.mos.users.create(body.id, name=body.name, role=body.role), 201)
 
 
 @router.get("/users", response_model=UsersOut, responses=problems())
 async def list_users(visit: Visiting) -> Response:
     """Return the users of the account."""
-    visit.need_admin()
+    visit.caller.limits.check_manage()
     return reply({"users": await visit.mos.users.list()})
 
 
 @router.patch("/users/{id}", response_model=UserOut, responses=problems(404, 409))
 async def change_user(visit: Visiting, id: str, body: UserChangeIn) -> Response:
     """Rename a user, give it another role, deactivate or activate it."""
-    visit.need_admin()
+    visit.caller.limits.check_manage()
     users = visit.mos.users
     if not body.model_fields_set:
         raise InvalidInput("nothing to change; name one of: name, role, active", code="empty")
@@ -61,7 +61,7 @@ async def change_user(visit: Visiting, id: str, body: UserChangeIn) -> Response:
 @router.post("/keys", status_code=201, response_model=NewKeyOut, responses=problems())
 async def create_key(visit: Visiting, body: KeyIn) -> Response:
     """Make an API key; its token is in this answer and nowhere else, ever."""
-    visit.need_admin()
+    visit.caller.limits.check_manage()
     wanted = ApiKey(
         "", "", visit.caller.account, body.name, "", tuple(body.scopes), datetime.now(UTC),
         user=body.user, cubes=None if body.cubes is None else tuple(body.cubes),
@@ -78,15 +78,15 @@ async def create_key(visit: Visiting, body: KeyIn) -> Response:
 @router.get("/keys", response_model=KeysOut, responses=problems())
 async def list_keys(visit: Visiting) -> Response:
     """Return the account's keys that one may manage, oldest first."""
-    visit.need_admin()
+    visit.caller.limits.check_manage()
     found = await visit.tenants.keys.list(visit.caller.account)
-    return reply({"keys": [_shown(key) for key in found if _covered(visit, key)]})
+    return reply({"keys": [shown(key) for key in found if _covered(visit, key)]})
 
 
 @router.post("/keys/{id}/rotate", response_model=NewKeyOut, responses=problems(404, 409))
 async def rotate_key(visit: Visiting, id: str) -> Response:
     """Give a key another secret; the former one is refused from now on."""
-    visit.need_admin()
+    visit.caller.limits.check_manage()
     keys, account = visit.tenants.keys, visit.caller.account
     _check_covered(visit, await keys.get(account, id))
     return reply(_new(await keys.rotate(account, id)))
@@ -95,10 +95,10 @@ async def rotate_key(visit: Visiting, id: str) -> Response:
 @router.delete("/keys/{id}", response_model=KeyOut, responses=problems(404, 409))
 async def revoke_key(visit: Visiting, id: str) -> Response:
     """Refuse a key from now on."""
-    visit.need_admin()
+    visit.caller.limits.check_manage()
     keys, account = visit.tenants.keys, visit.caller.account
     _check_covered(visit, await keys.get(account, id))
-    return reply(_shown(await keys.revoke(account, id)))
+    return reply(shown(await keys.revoke(account, id)))
 
 
 def _covered(visit: Visit, key: ApiKey) -> bool:
@@ -111,13 +111,4 @@ def _check_covered(visit: Visit, key: ApiKey) -> None:
 
 
 def _new(made: NewKey) -> dict[str, object]:
-    return {"key": _shown(made.key), "token": made.token}
-
-
-def _shown(key: ApiKey) -> dict[str, object]:
-    """Return what is told of a key: neither its digest nor its account's name."""
-    return {
-        "id": key.id, "name": key.name, "scopes": key.scopes, "user": key.user,
-        "cubes": key.cubes, "created_at": key.created_at, "expires_at": key.expires_at,
-        "last_used_at": key.last_used_at, "revoked_at": key.revoked_at,
-    }  # fmt: skip
+    return {"key": shown(made.key), "token": made.token}
