@@ -86,10 +86,14 @@ class Lease:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _try_lock(file)
+            # Its holder may have ended it, and removed it, between the opening and the locking.
+            ours = os.path.samestat(os.fstat(file), path.stat())
         except OSError:
-            os.close(file)
-            return None
-        return cls(path, file)
+            ours = False
+        if ours:
+            return cls(path, file)
+        os.close(file)
+        return None
 
     def end(self) -> None:
         """Let go, and leave no file behind."""

@@ -71,10 +71,10 @@ class Transfers:
     async def stage(self, cube: str, scope: Scope, embedder: str) -> str:
         """Begin a staging cube."""
         refusals.check_write(scope, cube)
-        token = str(uuid_utils.uuid7())
-        lease = Lease.take(self._lease_path(token))
-        if lease is None:
-            raise AssertionError(token)
+        token, lease = "", None
+        while lease is None:  # another process may be sweeping the file away as it is made
+            token = str(uuid_utils.uuid7())
+            lease = Lease.take(self._lease_path(token))
         self._leases[token] = lease
 
         def work(db: apsw.Connection) -> None:
@@ -121,8 +121,10 @@ class Transfers:
 
     def sweep(self) -> None:
         """Throw away the staging cubes of processes that are gone."""
+        # Who was killed just before staging, or just after publishing, left a file and no row.
+        tokens = {path.stem for path in self._folder.glob("*.lock")}
         with self._file.reading() as db:
-            tokens = [cast("str", t) for (t,) in db.execute("SELECT token FROM staged").fetchall()]
+            tokens |= {cast("str", t) for (t,) in db.execute("SELECT token FROM staged").fetchall()}
         for token in tokens:
             lease = None if token in self._leases else Lease.take(self._lease_path(token))
             if lease is not None:
