@@ -87,16 +87,19 @@ class Images:
         image: CubeImage,
         question: Question,
         cube: int,
-        places: dict[int, Place],
+        home: Place,
     ) -> NDArray[np.bool_] | None:
-        """Return the documents that the question selects and that live then; None means all."""
+        """Return the documents that the question selects and that live then; None means all.
+
+        ``home`` is the cube itself as a place.
+        """
         where = question.where
         unexpired = image.columns.expires > codec.micros(question.at)
         everyone = bool(unexpired.all())
         if selects_everything(where):
             return None if everyone else unexpired
         if all(leaf.field in PLACE_FIELDS for leaf in leaves(where)):
-            selected = _place_mask(image, where, places)
+            selected = _place_mask(image, where, _places(db, cube, home))
         else:
             selected = _record_mask(db, image, question, cube)
         return selected if everyone else selected & unexpired
@@ -222,6 +225,16 @@ def _rows(found: Iterable[tuple[Any, ...]]) -> Iterator[Row]:
 def _erased(db: apsw.Connection, cube: int, after: int) -> list[str]:
     found = db.execute("SELECT id FROM tombstones WHERE cube = ? AND changed > ?", (cube, after))
     return [cast("str", id) for (id,) in found]
+
+
+def _places(db: apsw.Connection, cube: int, home: Place) -> dict[int, Place]:
+    rows = db.execute("SELECT place, user, agent, app, session FROM places WHERE cube = ?", (cube,))
+    return {
+        number: Place(home.account, home.cube, user, agent, app, session)
+        for number, user, agent, app, session in cast(
+            "Iterable[tuple[int, str | None, str | None, str | None, str | None]]", rows
+        )
+    }
 
 
 def _place_mask(image: CubeImage, where: Filter, places: dict[int, Place]) -> NDArray[np.bool_]:

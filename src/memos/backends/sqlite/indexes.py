@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,8 +17,6 @@ from memos.backends.sqlite import codec, scoring
 from memos.backends.sqlite.connection import READERS, File
 from memos.backends.sqlite.image import CubeImage
 from memos.backends.sqlite.images import Images
-from memos.backends.sqlite.records import cube_numbers
-from memos.backends.sqlite.write import embedder_name
 from memos.filters import EVERYTHING, Filter
 from memos.ports import refusals
 from memos.ports.stores import Feature, Features, Question
@@ -29,6 +27,11 @@ _ANY_TIME: Final = datetime.min.replace(tzinfo=UTC)
 """Lanes leave expiry to the filter."""
 _NOTHING: Final = Question(None, "", {}, frozenset(), EVERYTHING, _ANY_TIME, None, 0)
 _ALL: Final = 1 << 30
+_CUBE: Final = (
+    "SELECT c.cube, c.embedder, ifnull(e.dimensions, 0), e.name"
+    " FROM cubes c LEFT JOIN embedders e ON e.embedder = c.embedder"
+    " WHERE c.account = ? AND c.id = ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,45 +142,21 @@ class Indexes:
         self, db: apsw.Connection, question: Question, cube: str, scope: Scope
     ) -> Generator[_View | None]:
         refusals.check_read(scope, cube)
-        number = cube_numbers(db, scope.account, [cube]).get(cube)
-        if number is None:
+        row = db.execute(_CUBE, (scope.account, cube)).fetchone()
+        if row is None:
             yield None
             return
-        embedder, dimensions = _serving(db, number)
-        if question.embedder and embedder is not None:
-            name = embedder_name(db, embedder)
-            if name != question.embedder:
+        number, embedder, dimensions, name = cast("tuple[int, int | None, int, str | None]", row)
+        if name is not None:
+            if question.embedder not in ("", name):
                 raise refusals.other_embedder(cube, name, question.embedder)
-        if (
-            question.vector is not None
-            and len(question.vector) != dimensions
-            and embedder is not None
-        ):
-            raise refusals.other_query(cube, dimensions, len(question.vector))
+            if question.vector is not None and len(question.vector) != dimensions:
+                raise refusals.other_query(cube, dimensions, len(question.vector))
         which = (number, -1 if embedder is None else embedder, dimensions)
-        places = _places(db, number, Place(scope.account, cube))
+        home = Place(scope.account, cube)
         if question.as_of is None:
             lent = self._images.current(db, *which)
         else:
             lent = self._images.past(db, *which, question.as_of)
         with lent as image:
-            yield _View(image, self._images.mask(db, image, question, number, places))
-
-
-def _serving(db: apsw.Connection, cube: int) -> tuple[int | None, int]:
-    found = db.execute(
-        "SELECT e.embedder, e.dimensions FROM cubes c JOIN embedders e ON e.embedder = c.embedder"
-        " WHERE c.cube = ?",
-        (cube,),
-    ).fetchone()
-    return (None, 0) if found is None else cast("tuple[int, int]", found)
-
-
-def _places(db: apsw.Connection, cube: int, home: Place) -> dict[int, Place]:
-    rows = db.execute("SELECT place, user, agent, app, session FROM places WHERE cube = ?", (cube,))
-    return {
-        number: Place(home.account, home.cube, user, agent, app, session)
-        for number, user, agent, app, session in cast(
-            "Iterable[tuple[int, str | None, str | None, str | None, str | None]]", rows
-        )
-    }
+            yield _View(image, self._images.mask(db, image, question, number, home))

@@ -13,6 +13,7 @@ from memos.ports.stores import Feature
 from memos.relevance import NEIGHBOUR_WEIGHT, NOMINATING, SPANS, length_norm
 
 REACH: Final = SPANS[NOMINATING]
+_SPANS: Final = np.array([[span] for span in SPANS.values()], np.int64)
 Floats = NDArray[np.float32]
 
 
@@ -65,17 +66,23 @@ class Layout:
         """Document -> its place in ``spaced``, -1 for a dead one."""
         self.places[self.order] = self.spaced.places
 
-    def window(self, slots: NDArray[np.int64], span: int) -> tuple[NDArray[np.int32], ...]:
-        """Return the places at which the windows of some slots begin, and end before."""
-        number = self.number[slots]
-        low = np.maximum(self._starts[number], slots - span)
-        high = np.minimum(self._starts[number + 1], slots + span + 1)
-        return self.spaced.places[low], self.spaced.places[high - 1] + 1
+    def windows(
+        self, slots: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        """Return the windows around some slots: where each begins, ends before, its length norm.
 
-    def norms(self, feature: Feature, low: NDArray[np.int32], high: NDArray[np.int32]) -> Floats:
-        """Return BM25's length norms of windows between places."""
-        lengths = (self.spaced.sums[high] - self.spaced.sums[low]).astype(np.float32)
-        return length_norm(lengths, self.mean_length, SPANS[feature])
+        Each has the shape (spans, slots), the spans being those of ``SPANS``; begin and end are
+        places.
+        """
+        number = self.number[slots]
+        low = np.maximum(self._starts[number], slots - _SPANS)
+        high = np.minimum(self._starts[number + 1], slots + _SPANS + 1)
+        begin = self.spaced.places[low].astype(np.int64)
+        end = self.spaced.places[high - 1] + np.int64(1)
+        lengths = (self.spaced.sums[end] - self.spaced.sums[begin]).astype(np.float32)
+        for row, span in zip(lengths, SPANS.values(), strict=True):
+            row[:] = length_norm(row, self.mean_length, span)
+        return begin, end, lengths
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from memos.relevance import K1, NOMINATING, SPANS, rarity, saturation
 
 Column = NDArray[np.float32]
 Places = NDArray[np.int32]
+Edges = NDArray[np.integer]
 _DENSE: Final = 32
 """A term in more than one of so many places is read in contiguous passes over all places."""
 _SMALL: Final = 20_000
@@ -40,11 +41,11 @@ class Term(NamedTuple):
     sums: Column
     dense: bool
 
-    def between(self, low: Places, high: Places) -> Column:
+    def between(self, low: Edges, high: Edges, out: Column | None = None) -> Column:
         """Return how often the term occurs at the places from ``low`` to before ``high``."""
         if not self.dense:
-            low, high = (np.searchsorted(self.places, edge) for edge in (low, high))  # pyright: ignore[reportAssignmentType]
-        found = self.sums.take(high, mode="clip")  # "clip" spares numpy a pass over the bounds
+            low, high = (np.searchsorted(self.places, edge) for edge in (low, high))
+        found = self.sums.take(high, mode="clip", out=out)  # "clip" spares numpy a pass over them
         found -= self.sums.take(low, mode="clip")
         return found
 
@@ -65,15 +66,16 @@ def query_terms(image: CubeImage, layout: Layout, question: Question) -> list[Te
 
 
 def _term(text: str, weight: float, places: Places, frequencies: Column, spaced: Spaced) -> Term:
-    if spaced.size < _SMALL or len(places) * _DENSE > spaced.size:
-        counts = np.zeros(spaced.size + 1, np.float32)  # exact up to 16 million occurrences
-        counts[places + 1] = frequencies
-        return Term(text, weight, places, frequencies, np.cumsum(counts, out=counts), dense=True)
     order = np.argsort(places, kind="stable")
-    frequencies = frequencies[order]
-    sums = np.zeros(len(places) + 1, np.float32)
+    places, frequencies = places[order], frequencies[order]
+    sums = np.zeros(len(places) + 1, np.float32)  # exact up to 16 million occurrences
     np.cumsum(frequencies, out=sums[1:])
-    return Term(text, weight, places[order], frequencies, sums, dense=False)
+    dense = spaced.size < _SMALL or len(places) * _DENSE > spaced.size
+    if dense:  # spreading the sums takes a third of summing over all places
+        edges = np.empty(len(places) + 2, np.int64)
+        edges[0], edges[1:-1], edges[-1] = -1, places, spaced.size
+        sums = np.repeat(sums, np.diff(edges))
+    return Term(text, weight, places, frequencies, sums, dense)
 
 
 def nomination(layout: Layout, terms: Sequence[Term]) -> Column:
@@ -113,14 +115,13 @@ def bm25(
     layout: Layout, terms: Sequence[Term], chosen: NDArray[np.int64]
 ) -> tuple[dict[Feature, Column], dict[str, NDArray[np.bool_]]]:
     """Return every window's BM25 for the chosen slots, and which terms each of them holds."""
-    edges = {feature: layout.window(chosen, span) for feature, span in SPANS.items()}
-    norms = np.concatenate([layout.norms(feature, *edge) for feature, edge in edges.items()])
-    low, high = (np.concatenate(side) for side in zip(*edges.values(), strict=True))
+    low, high, norms = layout.windows(chosen)
+    counts = np.empty((len(terms), norms.size), np.float32)
+    for term, found in zip(terms, counts, strict=True):
+        term.between(low.ravel(), high.ravel(), out=found)
     own = list(SPANS).index(Feature.BM25) * len(chosen)
-    total = np.zeros(len(norms), np.float32)
-    words: dict[str, NDArray[np.bool_]] = {}
-    for term in terms:
-        counts = term.between(low, high)
-        words[term.text] = counts[own : own + len(chosen)] > 0
-        total += np.float32(term.weight) * saturation(counts, norms)
-    return dict(zip(SPANS, np.split(total, len(SPANS)), strict=True)), words
+    held = counts[:, own : own + len(chosen)] > 0
+    weights = np.array([term.weight for term in terms], np.float32)
+    scores = (weights @ saturation(counts, norms.ravel())).reshape(norms.shape)
+    words = {term.text: holds for term, holds in zip(terms, held, strict=True)}
+    return dict(zip(SPANS, scores, strict=True)), words
