@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
+
+from msgspec import structs
 
 from memos.errors import NotFound
 from memos.filters import Filter
@@ -56,9 +58,9 @@ class Forget:
             ids = tuple(id for other, id in known if other == cube)
             batch = Batch(None, scope.account, cube)
             if mode == "erase":
-                batch = replace(batch, erases=ids)
+                batch = structs.replace(batch, erases=ids)
             else:
-                batch = replace(batch, retires=tuple(map(Retire, ids)))
+                batch = structs.replace(batch, retires=tuple(map(Retire, ids)))
             await self.records.apply(batch, scope)
 
 

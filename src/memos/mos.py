@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Unpack, cast
 
 import anyio
+from msgspec import structs
 
 from memos import options as opt
 from memos._offload import Offload
@@ -300,7 +301,7 @@ class MemoryOperations:
                 f"memory {id!r} is at version {memory.version}, not {expect!r}; read it again",
                 code="version_moved",
             )
-        changed = replace(memory, **_changed(changes), recorded_at=self._parts.now())
+        changed = structs.replace(memory, **_changed(changes), recorded_at=self._parts.now())
         await self._parts.ingest.change(changed, scope, expect)
         return await self._one(id, scope)
 

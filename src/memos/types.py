@@ -1,15 +1,18 @@
-"""The values that everything else passes around. All are frozen; behaviour lives in functions."""
+"""The values that everything else passes around. All are frozen; behaviour lives in functions.
+
+They are ``msgspec`` structs, which are made, changed (``msgspec.structs.replace``) and decoded in a
+tenth of the time that dataclasses take; every memory pays that four times on its way in and out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from operator import attrgetter
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 Json: TypeAlias = object
@@ -28,8 +31,7 @@ KeyScope: TypeAlias = Literal["read", "write", "admin"]
 _NO_JSON: JsonObject = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a record lives. ``account`` is the tenant; the rest is inside it."""
 
     account: str
@@ -40,8 +42,7 @@ class Place:
     session: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What a caller may do. Only ``memos.users.access`` makes one.
 
     Attributes:
@@ -60,8 +61,7 @@ class Scope:
         return held == "write" or (held is not None and held == access)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """The evidence that a memory was made from: a message, a file, a page.
 
     ``start`` and ``end`` are character offsets of the evidence inside the original.
@@ -79,8 +79,7 @@ class Source:
     extra: JsonObject = field(default_factory=dict[str, Json])
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Struct, frozen=True):
     """One textual memory, whatever its kind; see ``memos.kinds`` for what a kind is.
 
     A change makes a new version; ``recorded_at`` is when this version was written and
@@ -114,20 +113,7 @@ class Memory:
     data: JsonObject = field(default_factory=dict[str, Json])
 
 
-_fields: Final = attrgetter(*(field.name for field in fields(Memory)))
-
-
-def revised(memory: Memory, **changes: object) -> Memory:
-    """Return ``memory`` with other values: ``dataclasses.replace`` in a fraction of its time.
-
-    Every memory passes here twice on its way into a store.
-    """
-    values = dict(zip(Memory.__slots__, _fields(memory), strict=True))
-    return Memory(**{**values, **changes})  # pyright: ignore[reportArgumentType]
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A directed relation between two memories of one cube."""
 
     source: str
@@ -136,8 +122,7 @@ class Link:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(Struct, frozen=True):
     """A memory to store, with what its indexes need.
 
     Attributes:
@@ -153,24 +138,21 @@ class Put:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(Struct, frozen=True):
     """Hide a memory and keep its history; ``superseded_by`` names its successor, if any."""
 
     id: str
     superseded_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The last position a session is expected to have, or None when it has no memory yet."""
 
     place: Place
     position: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """Work for later, ordered within its ``scope_key``."""
 
     id: str
@@ -185,8 +167,7 @@ class Job:
     memories: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """One change of one cube, applied as a whole or not at all, and once per ``id``, if it has one.
 
     Attributes:
@@ -216,8 +197,7 @@ class Batch:
     heads: tuple[Head, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """What a batch did.
 
     Attributes:
@@ -241,8 +221,7 @@ class ChangeKind(StrEnum):
     DROP = "drop"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One entry of the log that derived indexes follow."""
 
     cursor: int
@@ -253,8 +232,7 @@ class Change:
     put: Put | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(Struct, frozen=True):
     """A candidate of a lane: an id and the lane's own score, never the record."""
 
     cube: str
@@ -262,24 +240,21 @@ class Scored:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A window over a listing. ``after`` is the cursor that the last page ended with."""
 
     limit: int = 100
     after: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPage:
+class MemoryPage(Struct, frozen=True):
     """Memories in the order they were recorded; ``next`` continues, None ends."""
 
     items: tuple[Memory, ...]
     next: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(Struct, frozen=True):
     """What BM25 has to know about a cube: live documents, their mean length, term -> documents.
 
     ``speakers`` are those who say something in it.
@@ -291,8 +266,7 @@ class Statistics:
     speakers: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(Struct, frozen=True):
     """All that is left of an erased memory."""
 
     cube: str
@@ -300,8 +274,7 @@ class Tombstone:
     erased_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """Somebody inside an account; who is not ``active`` is refused until that changes."""
 
     id: str
@@ -313,8 +286,7 @@ class User:
     active: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Cube:
+class Cube(Struct, frozen=True):
     """A container of memories, with one owner and one embedder.
 
     An unregistered cube keeps its memories, and in ``held`` who could read or write them; nobody
@@ -331,8 +303,7 @@ class Cube:
     held: tuple[tuple[str, Access], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """``principal`` may ``access`` ``cube``; its id is ``principal/cube``."""
 
     id: str
@@ -343,8 +314,7 @@ class Grant:
     version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
+class Spending(Struct, frozen=True):
     """What a chat model took for a cube on one day (UTC); its id is ``cube/day/model``.
 
     ``prompt`` includes ``cached``; ``failed`` counts those of ``calls`` that gave no answer.
@@ -364,8 +334,7 @@ class Spending:
     version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(Struct, frozen=True):
     """What is kept of an API key: everything but the key.
 
     Attributes:

@@ -7,13 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from memos.cubes import sources
 from memos.cubes.dump import Dump
@@ -80,9 +80,10 @@ def bytes_of(path: Path) -> dict[str, bytes]:
 def retold(batch: Batch, words: str) -> Batch:
     """Give the memories of a batch a text of any characters."""
     puts = tuple(
-        replace(put, memory=replace(put.memory, text=put.memory.text + words)) for put in batch.puts
+        structs.replace(put, memory=structs.replace(put.memory, text=put.memory.text + words))
+        for put in batch.puts
     )
-    return replace(batch, puts=puts)
+    return structs.replace(batch, puts=puts)
 
 
 @settings(max_examples=40)
@@ -123,12 +124,15 @@ def test_merging_agrees_in_both_engines(engines: Engines, data: st.DataObject, s
         dumped = where / "dump"
         engines.portal.call(dump, engines.reference, account, "home", dumped)
         homes = [
-            replace(
+            structs.replace(
                 batch,
                 cube="merged",
                 puts=tuple(
-                    replace(
-                        p, memory=replace(p.memory, place=replace(p.memory.place, cube="merged"))
+                    structs.replace(
+                        p,
+                        memory=structs.replace(
+                            p.memory, place=structs.replace(p.memory.place, cube="merged")
+                        ),
                     )
                     for p in batch.puts
                 ),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from memos.errors import MemosError
 from memos.filters import EVERYTHING, Filter, matches
@@ -32,7 +32,7 @@ def _timeless(memory: Memory) -> Memory:
     """Without the moment at which this very test retired it."""
     if memory.retired_at is None or memory.retired_at.year < 2026:
         return memory
-    return replace(memory, retired_at=datetime.max.replace(tzinfo=UTC))
+    return structs.replace(memory, retired_at=datetime.max.replace(tzinfo=UTC))
 
 
 async def _apply(opened: Opened, batch: Batch) -> object:
@@ -126,16 +126,17 @@ def test_same_state_after_any_changes(engines: Engines, changes: list[Batch]) ->
 
 def _owned(batch: Batch, account: str) -> Batch:
     def place(where: Place) -> Place:
-        return replace(where, account=account)
+        return structs.replace(where, account=account)
 
-    return replace(
+    return structs.replace(
         batch,
         account=account,
         puts=tuple(
-            replace(p, memory=replace(p.memory, place=place(p.memory.place))) for p in batch.puts
+            structs.replace(p, memory=structs.replace(p.memory, place=place(p.memory.place)))
+            for p in batch.puts
         ),
-        heads=tuple(replace(head, place=place(head.place)) for head in batch.heads),
-        jobs=tuple(replace(j, account=account, id=f"{account}-{j.id}") for j in batch.jobs),
+        heads=tuple(structs.replace(head, place=place(head.place)) for head in batch.heads),
+        jobs=tuple(structs.replace(j, account=account, id=f"{account}-{j.id}") for j in batch.jobs),
     )
 
 

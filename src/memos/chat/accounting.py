@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import anyio
+from msgspec import structs
 
 from memos.analysis import tokens
 from memos.errors import Conflict
@@ -164,7 +165,7 @@ class MeteredChat:
 
 
 def _added(row: Spending, usage: Usage, *, failed: bool) -> Spending:
-    return replace(
+    return structs.replace(
         row,
         calls=row.calls + 1,
         failed=row.failed + int(failed),

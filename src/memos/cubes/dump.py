@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from anyio import from_thread
+from msgspec import structs
 
 from memos._offload import Offload
 from memos.cubes import containers
@@ -188,8 +189,8 @@ class _Shard:
         if version.vector is not None:
             index = len(self.vectors)
             self.vectors.append(np.ascontiguousarray(version.vector, "<f4").tobytes())
-        place = replace(version.memory.place, account="", cube="")
-        memory = replace(version.memory, place=place)
+        place = structs.replace(version.memory.place, account="", cube="")
+        memory = structs.replace(version.memory, place=place)
         line = form.lines([Record(memory, version.ended, version.holds, index)])
         self.records.append(line)
         self.size += len(line)

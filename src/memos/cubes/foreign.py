@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, cast
+
+from msgspec import structs
 
 from memos.cubes.load import Incomplete, Skipped
 from memos.errors import DataError, InvalidInput
@@ -104,7 +106,7 @@ class ForeignCube:
             raise DataError(error.detail, code="damaged_dump") from None
         recorded = memory.recorded_at or memory.created_at or self.written
         hidden = memory.status in _HIDDEN
-        return replace(
+        return structs.replace(
             memory,
             id=memory.id or sha256(memory.text.encode()).hexdigest()[:32],
             created_at=memory.created_at or recorded,

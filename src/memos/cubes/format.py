@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Final, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from memos.errors import DataError
 from memos.types import Memory
@@ -185,10 +186,10 @@ def carrying(memory: Memory, holds: Callable[[str], bool]) -> Memory:
     if all(source.blob is None or holds(source.blob) for source in memory.sources):
         return memory
     sources = tuple(
-        source if source.blob is None or holds(source.blob) else replace(source, blob=None)
+        source if source.blob is None or holds(source.blob) else structs.replace(source, blob=None)
         for source in memory.sources
     )
-    return replace(memory, sources=sources)
+    return structs.replace(memory, sources=sources)
 
 
 def is_name(name: str) -> bool:

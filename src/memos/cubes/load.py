@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import anyio
 import numpy as np
 from anyio import from_thread
+from msgspec import structs
 
 from memos._offload import Offload
 from memos.analysis import count_terms, index_text, passage_text
@@ -346,7 +347,7 @@ def _homed(record: Record, name: str, account: str, cube: str) -> Memory:
         name, record.ended, memory.recorded_at, memory.created_at, memory.retired_at,
         memory.expires_at, memory.valid_from, memory.valid_to,
     )  # fmt: skip
-    return replace(memory, place=replace(memory.place, account=account, cube=cube))
+    return structs.replace(memory, place=structs.replace(memory.place, account=account, cube=cube))
 
 
 def _check_times(name: str, *moments: datetime | None) -> None:

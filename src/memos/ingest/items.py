@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, cast, get_args
+
+from msgspec import structs
 
 from memos.errors import InvalidInput
 from memos.ingest.messages import check_text, read_time
@@ -43,7 +44,7 @@ def from_item(item: Mapping[str, object], place: Place, where: str) -> Memory:
         id=_id(item.get("id"), where),
         kind=kind,
         text=check_text(text, f"{where}.memory"),
-        place=replace(place, user=str(user) if user else place.user,
+        place=structs.replace(place, user=str(user) if user else place.user,
                       session=str(session) if session else place.session),
         tier=tier,
         status=_status(metadata.get("status", "activated"), where),

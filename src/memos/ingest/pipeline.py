@@ -9,6 +9,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 import anyio
+from msgspec import structs
 
 from memos._offload import Offload
 from memos.analysis import count_terms, index_text, passage_text
@@ -16,7 +17,7 @@ from memos.errors import Conflict, InvalidInput
 from memos.ingest.overlap import repeated
 from memos.ports.models import Embedder
 from memos.ports.stores import RecordStore
-from memos.types import Batch, Head, Memory, Place, Put, Receipt, Scope, Vector, revised
+from memos.types import Batch, Head, Memory, Place, Put, Receipt, Scope, Vector
 
 _ATTEMPTS: Final = 25
 """How often a session that keeps growing meanwhile is read again."""
@@ -141,7 +142,7 @@ class Ingest:
         return Added(tuple(id for id, _ in outcome), tuple(stored for _, stored in outcome))
 
     def _stamped(self, draft: Memory, now: datetime) -> Memory:
-        return revised(
+        return structs.replace(
             draft,
             id=draft.id or self.new_id(),
             created_at=draft.created_at or now,

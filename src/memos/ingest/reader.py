@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePath
 from typing import Final, cast
+
+from msgspec import structs
 
 from memos.errors import InvalidInput
 from memos.ingest import chunk, items
@@ -164,7 +166,7 @@ def _item(item: Mapping[str, object], reading: Reading, where: str) -> Memory:
     memory = items.from_item(item, reading.place, where)
     _check_size(memory.text, reading, where)
     shared = reading.shared
-    return replace(
+    return structs.replace(
         memory,
         tags=tuple(dict.fromkeys((*memory.tags, *shared.tags))),
         info={**shared.info, **memory.info},

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Literal, Protocol, TypeAlias
+
+from msgspec import structs
 
 from memos.ports.stores import Entry
 from memos.types import Link, Memory, Scope, Tombstone, Vector
@@ -218,4 +220,4 @@ class Transfer(Protocol):
 
 def told(memory: Memory) -> Memory:
     """Return what a memory says, without when and as which version it was stored."""
-    return replace(memory, version=0, recorded_at=None, position=None)
+    return structs.replace(memory, version=0, recorded_at=None, position=None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
 import anyio
+from msgspec import structs
 
 from memos.analysis import query_terms, words
 from memos.errors import ConfigError, InvalidInput, UpstreamError
@@ -243,7 +244,7 @@ class Retrieve:
     async def _past(self, ids: Sequence[str], as_of: datetime, scope: Scope) -> list[Memory]:
         versions = [version for id in ids for version in await self.records.history(id, scope)]
         return [
-            replace(version, retired_at=None, superseded_by=None, status="activated")
+            structs.replace(version, retired_at=None, superseded_by=None, status="activated")
             for version in versions
             if version.recorded_at is not None
             and version.recorded_at <= as_of

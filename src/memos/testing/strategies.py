@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast, get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+from msgspec import structs
 
 from memos.analysis import count_terms, index_text
 from memos.filters import And, Filter, Not, Operator, Or, Test
@@ -150,20 +150,22 @@ def batches(draw: st.DrawFn, account: str = "acme", cube: str = "home") -> Batch
     match draw(chance):
         case 0 | 1 | 2:
             retire = st.builds(Retire, some, st.sampled_from([None, "m0"]))
-            return replace(batch, retires=(draw(retire),))
+            return structs.replace(batch, retires=(draw(retire),))
         case 3 | 4:
             links = st.builds(Link, some, some, st.sampled_from(["cites", "next"]), st.just(0.5))
-            return replace(batch, links=tuple(draw(st.lists(links, min_size=1, max_size=2))))
+            return structs.replace(
+                batch, links=tuple(draw(st.lists(links, min_size=1, max_size=2)))
+            )
         case 5:
-            return replace(batch, erases=(draw(some),))
+            return structs.replace(batch, erases=(draw(some),))
         case 6:
-            return replace(batch, expect={draw(some): draw(st.integers(0, 2))})
+            return structs.replace(batch, expect={draw(some): draw(st.integers(0, 2))})
         case 7:
             head = st.builds(Head, places(account, cube), st.sampled_from([None, 0, 1]))
-            return replace(batch, heads=(draw(head),))
+            return structs.replace(batch, heads=(draw(head),))
         case 8:
             job = Job(f"j-{batch.id}", "digest", account, cube, {}, memories=(draw(some),))
-            return replace(batch, jobs=(job,))
+            return structs.replace(batch, jobs=(job,))
         case _:
             return batch
 

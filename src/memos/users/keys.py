@@ -10,9 +10,11 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, get_args
+
+from msgspec import structs
 
 from memos.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from memos.ports.stores import AccountStore
@@ -121,7 +123,7 @@ class Keys:
         if found is None or not known or not _valid(found, now):
             raise Unauthenticated("the API key is not valid", code="invalid_key")
         if found.last_used_at is None or now - found.last_used_at > _USE_NOTED_EVERY:
-            await self._note_use(replace(found, last_used_at=now))
+            await self._note_use(structs.replace(found, last_used_at=now))
         return found
 
     async def check(self, key: ApiKey) -> None:
@@ -160,7 +162,9 @@ class Keys:
         """
         found = await self.get(tenant, id)
         if found.revoked_at is None:
-            await self.store.put_entry(replace(found, revoked_at=self.now()), expect=found.version)
+            await self.store.put_entry(
+                structs.replace(found, revoked_at=self.now()), expect=found.version
+            )
         return await self.get(tenant, id)
 
     async def get(self, tenant: str, id: str) -> ApiKey:
@@ -176,7 +180,7 @@ class Keys:
 
     async def _issue(self, key: ApiKey, *, expect: int) -> NewKey:
         secret = secrets.token_urlsafe(_SECRET_BYTES)
-        await self.store.put_entry(replace(key, digest=self._digest(secret)), expect=expect)
+        await self.store.put_entry(structs.replace(key, digest=self._digest(secret)), expect=expect)
         return NewKey(await self.get(key.tenant, key.id), f"{_PREFIX}_{key.id}_{secret}")
 
     async def _note_use(self, used: ApiKey) -> None:

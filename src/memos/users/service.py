@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, get_args
+
+from msgspec import structs
 
 from memos.errors import Conflict, InvalidInput, NotFound
 from memos.ports.stores import AccountStore, Entry
@@ -89,7 +90,7 @@ class Users:
         check_name(name)
         self._gate.limits.check_write()
         user = await self._managed(id, by, itself=True)
-        return await self._change(replace(user, name=name))
+        return await self._change(structs.replace(user, name=name))
 
     async def set_role(self, id: str, role: Role, *, by: str | None = None) -> User:
         """Give a user another role.
@@ -106,7 +107,7 @@ class Users:
             await self._check_root_remains(user)
         if role != "GUEST":
             await make_cube(self._store, _private(user))
-        return await self._change(replace(user, role=role))
+        return await self._change(structs.replace(user, role=role))
 
     async def deactivate(self, id: str, *, by: str | None = None) -> User:
         """Refuse every call of a user from now on; its cubes and grants stay.
@@ -118,7 +119,7 @@ class Users:
         """
         user = await self._managed(id, by)
         await self._check_root_remains(user)
-        return await self._change(replace(user, active=False))
+        return await self._change(structs.replace(user, active=False))
 
     async def activate(self, id: str, *, by: str | None = None) -> User:
         """Let a deactivated user act again.
@@ -127,7 +128,7 @@ class Users:
             NotFound: There is no such user.
             Forbidden: The role of ``by`` may not.
         """
-        return await self._change(replace(await self._managed(id, by), active=True))
+        return await self._change(structs.replace(await self._managed(id, by), active=True))
 
     async def _create(self, id: str, name: str | None, role: Role) -> User:
         if name is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import get_args
+
+from msgspec import structs
 
 from memos.errors import Conflict, Forbidden, InvalidInput, NotFound
 from memos.ports.stores import AccountStore
@@ -92,7 +93,7 @@ class Cubes:
         """
         check_name(name)
         cube = await self._managed(id, user)
-        await self._store.put_entry(replace(cube, name=name), expect=cube.version)
+        await self._store.put_entry(structs.replace(cube, name=name), expect=cube.version)
         return await self._entry(id)
 
     async def share(
@@ -171,7 +172,7 @@ class Cubes:
             )
         if to == cube.owner:
             return cube
-        given = replace(cube, owner=to)
+        given = structs.replace(cube, owner=to)
         mine = await self._store.get_entry(Grant, cube.account, owning(cube).id)
         theirs = await self._store.get_entry(Grant, cube.account, owning(given).id)
         puts = [(given, cube.version), (owning(given), 0 if theirs is None else theirs.version)]
@@ -192,7 +193,7 @@ class Cubes:
         if not cube.registered:
             return cube
         grants = [g for g in await self._all_grants() if g.cube == cube.id]
-        closed = replace(
+        closed = structs.replace(
             cube, registered=False, held=tuple((g.principal, g.access) for g in grants)
         )
         await self._store.change_entries([(closed, cube.version)], grants)
@@ -210,7 +211,7 @@ class Cubes:
         cube = await self._managed(id, user)
         if cube.registered:
             return cube
-        opened = replace(cube, registered=True, held=())
+        opened = structs.replace(cube, registered=True, held=())
         grants = [(granted(cube, principal, access), 0) for principal, access in cube.held]
         await self._store.change_entries([(opened, cube.version), *grants])
         return await self._entry(id)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from memos.ports import refusals
 from memos.ports.stores import E, Entry
@@ -35,7 +36,7 @@ class Accounts:
             if _key(entry) in self._held:
                 self._check(entry, entry.version)
         for entry, expect in puts:
-            self._held[_key(entry)] = replace(entry, version=expect + 1)
+            self._held[_key(entry)] = structs.replace(entry, version=expect + 1)
         for entry in drops:
             self._held.pop(_key(entry), None)
 

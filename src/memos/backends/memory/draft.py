@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from msgspec import structs
+
 from memos.backends.memory.shelf import CubeState, Row, Shelf
 from memos.ports import refusals
 from memos.types import Batch, Memory, Put, Receipt, Retire, Tombstone, Vector
@@ -104,13 +106,13 @@ class Draft:
             head = self.cube.head(memory.place)
             following = 0 if head is None else head + 1
             position = following if before is None else before.memory.position
-        return replace(memory, version=version, position=position)
+        return structs.replace(memory, version=version, position=position)
 
     def _retire(self, retire: Retire) -> None:
         row = self._known(retire.id)
         if row.ended is not None:
             return
-        memory = replace(
+        memory = structs.replace(
             row.memory, status="archived", retired_at=self.now, superseded_by=retire.superseded_by
         )
         self._replace(replace(row, memory=memory, ended=self.now, changed=self._next()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import structs
 
 from memos.errors import NotFound
 from memos.ports.queue import QueueStats
@@ -60,7 +62,7 @@ class Jobs:
         taken: list[Job] = []
         for entry in sorted(self._entries, key=lambda entry: -entry.job.priority):
             if len(taken) < count and self._free(entry, now):
-                entry.job = replace(entry.job, attempts=entry.job.attempts + 1)
+                entry.job = structs.replace(entry.job, attempts=entry.job.attempts + 1)
                 entry.leased_until = now + hold
                 taken.append(entry.job)
         return taken

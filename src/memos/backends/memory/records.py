@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from memos.backends.memory.blobs import Blobs
 from memos.backends.memory.draft import Draft
 from memos.backends.memory.jobs import Jobs
@@ -43,7 +45,7 @@ class Records:
         refusals.check_batch(batch, scope)
         shelf, now = self._shelf, datetime.now(UTC)
         if batch.id and (known := shelf.cube(scope, batch.cube).receipts.get(batch.id)):
-            return replace(known, repeated=True)
+            return structs.replace(known, repeated=True)
         vectors = [put.vector for put in batch.puts if put.vector is not None]
         if vectors and batch.embedder is not None:
             self._check_dimensions(batch.embedder, vectors[0])
@@ -72,7 +74,10 @@ class Records:
     async def history(self, id: str, scope: Scope) -> list[Memory]:
         """Return all versions, oldest first."""
         rows = [r for _, state in self._shelf.granted(scope) for r in state.versions.get(id, ())]
-        return [replace(row.memory, retired_at=row.memory.retired_at or row.ended) for row in rows]
+        return [
+            structs.replace(row.memory, retired_at=row.memory.retired_at or row.ended)
+            for row in rows
+        ]
 
     async def tombstones(self, ids: Sequence[str], scope: Scope) -> list[Tombstone]:
         """Return what is left of erased memories."""
@@ -202,7 +207,7 @@ def _as_known(memory: Memory, instant: datetime) -> Memory:
     """Return the memory as it was known at ``instant``, before a later retirement."""
     if memory.retired_at is None or memory.retired_at <= instant:
         return memory
-    return replace(memory, retired_at=None, superseded_by=None, status="activated")
+    return structs.replace(memory, retired_at=None, superseded_by=None, status="activated")
 
 
 def _cursor(page: Page) -> int:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 
+from msgspec import structs
+
 from memos.backends.memory.accounts import Accounts
 from memos.backends.memory.shelf import CubeState, Row, Shelf
 from memos.ports import refusals
@@ -74,7 +76,7 @@ class Transfers:
                 raise refusals.loose_link(link)
             draft.links[link.source, link.target, link.relation] = link
         for stone in piece.tombstones:
-            draft.stones[stone.id] = next(held.numbers), replace(stone, cube=held.cube)
+            draft.stones[stone.id] = next(held.numbers), structs.replace(stone, cube=held.cube)
         held.state = draft
 
     async def publish(
@@ -200,7 +202,7 @@ class _Merge:
     def _replace(self, own: Row, theirs: Row) -> None:
         now, id = datetime.now(UTC), own.memory.id
         former = replace(own, ended=own.ended or now, changed=self._next())
-        memory = replace(theirs.memory, version=own.memory.version + 1, recorded_at=now)
+        memory = structs.replace(theirs.memory, version=own.memory.version + 1, recorded_at=now)
         number = self._next()
         ended = None if theirs.ended is None else now
         row = Row(number, number, memory, theirs.terms, theirs.vectors, ended)

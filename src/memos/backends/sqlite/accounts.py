@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final, cast
 
 import apsw
 import msgspec
+from msgspec import structs
 
 from memos.backends.sqlite import codec
 from memos.backends.sqlite.connection import File
@@ -94,7 +94,7 @@ def put_entry(db: apsw.Connection, entry: Entry, expect: int) -> None:
     key = (kind, entry.account, entry.id)
     if (_version(db, entry) or 0) != expect:
         raise refusals.entry_moved(kind.lower(), entry.id, expect)
-    body = codec.encode(replace(entry, version=expect + 1))
+    body = codec.encode(structs.replace(entry, version=expect + 1))
     db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", (*key, expect + 1, body))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -12,6 +11,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from memos.errors import DataError
@@ -54,7 +54,7 @@ def as_known(memory: Memory, instant: datetime) -> Memory:
     """Return the memory as it was known at ``instant``, before a later retirement."""
     if memory.retired_at is None or memory.retired_at <= instant:
         return memory
-    return replace(memory, retired_at=None, superseded_by=None, status="activated")
+    return structs.replace(memory, retired_at=None, superseded_by=None, status="activated")
 
 
 @lru_cache(maxsize=131072)

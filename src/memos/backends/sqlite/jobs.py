@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
 import apsw
 import msgspec
+from msgspec import structs
 
 from memos._offload import Offload
 from memos.backends.sqlite import codec
@@ -108,5 +108,5 @@ def _lease(db: apsw.Connection, count: int, now: datetime, until: datetime) -> l
             "UPDATE jobs SET leased_until = ?, attempts = attempts + 1 WHERE seq = ?",
             (codec.micros(until), seq),
         )
-        leased.append(replace(_jobs.decode(body), attempts=attempts + 1))
+        leased.append(structs.replace(_jobs.decode(body), attempts=attempts + 1))
     return leased

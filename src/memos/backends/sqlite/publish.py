@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple, cast
 
 import apsw
+from msgspec import structs
 
 from memos.backends.sqlite import codec
 from memos.backends.sqlite.accounts import put_entry
@@ -178,7 +179,7 @@ class _Merge:
     def _replace(self, pair: _Pair, theirs: Memory, own: Memory) -> None:
         """Store the other content as a new version; what the cube had becomes its past."""
         db = self.db
-        memory = replace(theirs, version=own.version + 1, recorded_at=self.now)
+        memory = structs.replace(theirs, version=own.version + 1, recorded_at=self.now)
         now, row = codec.micros(self.now), self._next() + 1
         db.execute(
             "UPDATE memories SET latest = 0, live = 0, ended = ifnull(ended, ?), changed = ?"

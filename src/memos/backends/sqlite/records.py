@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, TypeVar, cast
 
 import apsw
+from msgspec import structs
 
 from memos._offload import Offload
 from memos.analysis import count_terms, index_text
@@ -98,7 +98,7 @@ class Records:
             for body, ended in cast("Iterable[tuple[bytes, int | None]]", rows):
                 memory = codec.decode_memory(body)
                 if memory.retired_at is None and ended is not None:
-                    memory = replace(memory, retired_at=codec.moment(ended))
+                    memory = structs.replace(memory, retired_at=codec.moment(ended))
                 versions.append(memory)
         return versions
 

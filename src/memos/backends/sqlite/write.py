@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, cast
 
 import apsw
 import msgspec
+from msgspec import structs
 
 from memos.backends.sqlite import codec
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
 from memos.errors import Conflict, InvalidInput
 from memos.ports import refusals
-from memos.types import Batch, Job, Link, Memory, Place, Put, Receipt, Retire, revised
+from memos.types import Batch, Job, Link, Memory, Place, Put, Receipt, Retire
 
 _receipts: Final = msgspec.json.Decoder(Receipt)
 
@@ -63,7 +64,7 @@ class Change:
         batch, db = self._batch, self._db
         self._cube, self._cursor, serving = _standing(db, batch.account, batch.cube)
         if known := self._applied_before():
-            return replace(known, repeated=True)
+            return structs.replace(known, repeated=True)
         self._embedder = self._check_embedder(serving)
         self._check_expectations()
         outcomes = [self._put(index, put) for index, put in enumerate(batch.puts)]
@@ -188,7 +189,7 @@ class Change:
             self._heads[place] = max(self._head(place), position)
         if version == memory.version and position == memory.position:
             return memory
-        return revised(memory, version=version, position=position)
+        return structs.replace(memory, version=version, position=position)
 
     def _hold(self, digests: Sequence[bytes], id: str) -> str | None:
         """Take the keys for ``id``; return who holds one of them already, if anybody."""
@@ -274,7 +275,7 @@ class Change:
         row, body, live = cast("tuple[int, bytes, int]", found)
         if not live:
             return
-        memory = replace(
+        memory = structs.replace(
             codec.decode_memory(body),
             status="archived",
             retired_at=self._now,

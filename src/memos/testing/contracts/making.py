@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final, TypedDict, TypeVar, Unpack
+
+from msgspec import structs
 
 from memos.analysis import count_terms, index_text
 from memos.ports.backend import Opened
@@ -102,7 +103,7 @@ def place(session: str | None = None, cube: str = CUBE, account: str = ACCOUNT) 
 
 def memory(id: str, text: str = "something", **fields: Unpack[Fields]) -> Memory:
     """Return a memory, recorded on the first day when nothing else is said."""
-    return replace(Memory(id, "fact", text, place(), recorded_at=START), **fields)
+    return structs.replace(Memory(id, "fact", text, place(), recorded_at=START), **fields)
 
 
 def put(id: str, text: str = "something", **fields: Unpack[Fields]) -> Put:
@@ -121,7 +122,7 @@ def plain(id: str, text: str = "something", **fields: Unpack[Fields]) -> Put:
 def batch(*puts: Put, **parts: Unpack[Parts]) -> Batch:
     """Return a batch with an id of its own."""
     ours = Batch(f"batch-{next(_numbers)}", ACCOUNT, CUBE, EMBEDDER, puts)
-    return replace(ours, **parts)
+    return structs.replace(ours, **parts)
 
 
 async def apply(opened: Opened, *puts: Put, **parts: Unpack[Parts]) -> Receipt:

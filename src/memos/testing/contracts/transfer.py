@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from memos.errors import Conflict, DataError, Forbidden, NotFound
 from memos.filters import EVERYTHING
@@ -47,7 +48,7 @@ async def everything(opened: Opened, cube: str = "home") -> list[Version]:
 
 def version(made: Put, cube: str = "copy") -> Version:
     """Return a put as a version of another cube."""
-    memory = replace(made.memory, place=replace(made.memory.place, cube=cube))
+    memory = structs.replace(made.memory, place=structs.replace(made.memory.place, cube=cube))
     return Version(memory, memory.retired_at, memory.keys, made.vector, made.terms)
 
 
@@ -160,7 +161,9 @@ class Stagings:
         with pytest.raises(DataError):
             await staged(opened, first, first)
         with pytest.raises(DataError):
-            await staged(opened, first, replace(first, memory=replace(first.memory, version=2)))
+            await staged(
+                opened, first, replace(first, memory=structs.replace(first.memory, version=2))
+            )
         with pytest.raises(DataError):
             await staged(opened, first, links=[Link("a", "b", "cites")])
 
