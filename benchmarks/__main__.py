@@ -18,6 +18,8 @@ from benchmarks import recall as recalls
 from benchmarks import speed as speeds
 from benchmarks import transfer as transfers
 from benchmarks.cases import DataError, Suite
+from benchmarks.peers import run as comparison
+from benchmarks.peers.table import markdown, print_table
 from benchmarks.reporting import print_report, summarise, write_json, write_rankings
 from benchmarks.subject import bundled_embedder
 from benchmarks.suites import LOADERS, load
@@ -45,11 +47,7 @@ def recall(
     limit_conversations: Annotated[int | None, typer.Option(help="Only the first N.")] = None,
 ) -> None:
     """Ingest a data set through the public API, search it, and print model-free metrics."""
-    try:
-        cases = load(suite, data).first(limit_conversations)
-    except DataError as error:
-        _err.print(f"[red]error:[/red] {error}", soft_wrap=True)
-        raise typer.Exit(2) from error
+    cases = _loaded(suite, data, limit_conversations)
     options = recalls.Options(recipe=recipe, limit=limit)
     with _opened(embeddings or default_folder()) as (mos, embedder):
         outcome = _run(cases, mos, embedder, options)
@@ -86,6 +84,33 @@ def speed(
 
 
 @app.command()
+def peers(
+    *,
+    suite: Annotated[str, typer.Option(help=f"One of {', '.join(LOADERS)}.")],
+    data: Annotated[Path, typer.Option(help="File or folder in the format of the suite.")],
+    only: Annotated[list[str] | None, typer.Option(help="Drivers to run; all by default.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Write a Markdown table here.")] = None,
+    limit_conversations: Annotated[int | None, typer.Option(help="Only the first N.")] = None,
+) -> None:
+    """Measure MemOS beside other memories, each in an environment of its own, same vectors."""
+    cases = _loaded(suite, data, limit_conversations)
+    folder = default_folder()
+    with CachedEmbedder(bundled_embedder(), folder) as embedder, _progress() as progress:
+        task = progress.add_task("peers", total=None)
+
+        def say(text: str) -> None:
+            progress.update(task, description=text)
+
+        report = comparison.run(cases, embedder, only or (), folder / "peers", say)
+    print_table(_out, report)
+    if json:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    if table:
+        table.write_text(markdown(report), encoding="utf-8")
+
+
+@app.command()
 def transfer(
     *,
     items: Annotated[int, typer.Option(help="Memories of the cube.", min=1)],
@@ -102,6 +127,14 @@ def transfer(
         )
     if json:
         json.write_text(msgspec.json.encode(steps).decode(), encoding="utf-8")
+
+
+def _loaded(suite: str, data: Path, conversations: int | None) -> Suite:
+    try:
+        return load(suite, data).first(conversations)
+    except DataError as error:
+        _err.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        raise typer.Exit(2) from error
 
 
 @contextlib.contextmanager

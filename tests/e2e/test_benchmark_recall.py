@@ -99,3 +99,25 @@ def test_wrong_data_is_a_usage_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "does not exist" in result.stderr
+
+
+def test_peers_are_given_the_same_vectors_and_scored_alike(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out, table = tmp_path / "peers.json", tmp_path / "peers.md"
+    asked = ["peers", "--suite", "locomo", "--data", str(data), "--only", "ours"]
+    run = CliRunner().invoke(app, [*asked, "--json", str(out), "--table", str(table)])
+    assert run.exit_code == 0, run.output
+    rows = {row["name"]: row for row in json.loads(out.read_text())["rows"]}
+    assert set(rows) == {
+        "memos",
+        "memos, dense only",
+        "plain BM25",
+        "plain cosine",
+        "plain BM25 + cosine",
+    }
+    assert all(not row["failed"] for row in rows.values())
+    assert rows["memos"]["recall"]["turn.recall@5"] == 100
+    assert rows["memos"]["add_ms"][0] > 0
+    assert "| memos | 100.0 |" in table.read_text()
