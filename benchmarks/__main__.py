@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -21,10 +22,12 @@ from benchmarks.cases import DataError, Suite
 from benchmarks.peers import run as comparison
 from benchmarks.peers.table import markdown, print_table
 from benchmarks.reporting import print_report, summarise, write_json, write_rankings
-from benchmarks.subject import bundled_embedder
+from benchmarks.subject import opened_embedder
 from benchmarks.suites import LOADERS, load
 from benchmarks.vector_cache import CachedEmbedder, default_folder
 from memos import MOS, __version__
+from memos.errors import MemosError
+from memos.retrieve.recipe import Recipe, named
 from memos.settings import Settings
 
 app = typer.Typer(
@@ -35,11 +38,13 @@ _err = Console(stderr=True)
 
 
 @app.command()
-def recall(
+def recall(  # noqa: PLR0913 - typer reads the options from the signature
     *,
     suite: Annotated[str, typer.Option(help=f"One of {', '.join(LOADERS)}.")],
     data: Annotated[Path, typer.Option(help="File or folder in the format of the suite.")],
     recipe: Annotated[str, typer.Option(help="Recipe to search with.")] = "fast",
+    without: Annotated[list[str] | None, typer.Option(help="Leave a part of it out.")] = None,
+    embedder: Annotated[str | None, typer.Option(help="A kind, or its settings in JSON.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     rankings: Annotated[Path | None, typer.Option(help="Write a line per question here.")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="Folder of cached vectors.")] = None,
@@ -47,11 +52,13 @@ def recall(
     limit_conversations: Annotated[int | None, typer.Option(help="Only the first N.")] = None,
 ) -> None:
     """Ingest a data set through the public API, search it, and print model-free metrics."""
-    cases = _loaded(suite, data, limit_conversations)
-    options = recalls.Options(recipe=recipe, limit=limit)
-    with _opened(embeddings or default_folder()) as (mos, embedder):
-        outcome = _run(cases, mos, embedder, options)
-        config = _config(cases, data, options, embedder)
+    with _explained():
+        cases = load(suite, data).first(limit_conversations)
+        strategy = functools.reduce(Recipe.without, without or (), named(recipe))
+        options = recalls.Options(recipe=strategy, limit=limit)
+        with _opened(embedder, embeddings or default_folder()) as (mos, cached):
+            outcome = _run(cases, mos, cached, options)
+            config = _config(cases, data, options, cached)
     report = summarise(cases.name, config, outcome)
     print_report(_out, report)
     if json:
@@ -94,9 +101,14 @@ def peers(
     limit_conversations: Annotated[int | None, typer.Option(help="Only the first N.")] = None,
 ) -> None:
     """Measure MemOS beside other memories, each in an environment of its own, same vectors."""
-    cases = _loaded(suite, data, limit_conversations)
+    with _explained():
+        cases = load(suite, data).first(limit_conversations)
     folder = default_folder()
-    with CachedEmbedder(bundled_embedder(), folder) as embedder, _progress() as progress:
+    with (
+        opened_embedder(None) as inner,
+        CachedEmbedder(inner, folder) as embedder,
+        _progress() as progress,
+    ):
         task = progress.add_task("peers", total=None)
 
         def say(text: str) -> None:
@@ -129,23 +141,26 @@ def transfer(
         json.write_text(msgspec.json.encode(steps).decode(), encoding="utf-8")
 
 
-def _loaded(suite: str, data: Path, conversations: int | None) -> Suite:
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Let errors of the caller end in a sentence, not in a trace."""
     try:
-        return load(suite, data).first(conversations)
-    except DataError as error:
+        yield
+    except (DataError, MemosError) as error:
         _err.print(f"[red]error:[/red] {error}", soft_wrap=True)
         raise typer.Exit(2) from error
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[tuple[MOS, CachedEmbedder]]:
-    """Open a MOS in a temporary home, with its bundled embedder behind the cache."""
+def _opened(embedder: str | None, folder: Path) -> Iterator[tuple[MOS, CachedEmbedder]]:
+    """Open a MOS in a temporary home, with an embedder behind the cache."""
     with (
         tempfile.TemporaryDirectory(prefix="memos-recall-") as home,
-        CachedEmbedder(bundled_embedder(), folder) as embedder,
-        MOS.open(Settings(home=Path(home)), embedder=embedder) as mos,
+        opened_embedder(embedder) as inner,
+        CachedEmbedder(inner, folder) as cached,
+        MOS.open(Settings(home=Path(home)), embedder=cached) as mos,
     ):
-        yield mos, embedder
+        yield mos, cached
 
 
 def _run(
@@ -167,7 +182,7 @@ def _config(
 ) -> dict[str, object]:
     return {
         "data": data.name,
-        "recipe": options.recipe,
+        "recipe": options.recipe.name,
         "limit": options.limit,
         "embedder": embedder.name,
         "dimensions": embedder.dimensions,

@@ -50,6 +50,10 @@ class Question:
         corrected: Evidence after errata; None when the suite has none.
         cluster: What the bootstrap draws: the conversation, persona or chat.
         headline: Whether the question counts in the overall figures.
+        answerable: Whether the conversation answers it; those that it does not are asked to see
+            whether a search can tell.
+        stale: Turns whose statement another turn replaced, for questions about what changed.
+        current: The turns that replaced it.
         at: The moment at which it is asked, where the data set states one.
         after: How many turns of the conversation precede it; None: all of them.
         own: Turns that only this question's pool has; they are forgotten again afterwards.
@@ -62,6 +66,9 @@ class Question:
     cluster: str
     corrected: Gold | None = None
     headline: bool = True
+    answerable: bool = True
+    stale: frozenset[str] = frozenset()
+    current: frozenset[str] = frozenset()
     at: datetime | None = None
     after: int | None = None
     own: tuple[Turn, ...] = ()

@@ -40,7 +40,7 @@ class Score:
     headline: bool
 
 
-def recall(ranked: Sequence[str], gold: frozenset[str]) -> float:
+def recall(ranked: Iterable[str], gold: frozenset[str]) -> float:
     """Return the share of the gold ids that are ranked."""
     return len(gold.intersection(ranked)) / len(gold)
 
@@ -55,6 +55,21 @@ def ndcg(ranked: Sequence[str], gold: frozenset[str], cut: int) -> float:
     gain = sum(1 / math.log2(rank + 1) for rank, r in enumerate(ranked[:cut], 1) if r in gold)
     best = sum(1 / math.log2(rank + 1) for rank in range(1, min(cut, len(gold)) + 1))
     return gain / best
+
+
+def freshness(ranked: Sequence[str], stale: frozenset[str], current: frozenset[str]) -> float:
+    """Return 1 if what is true now is ranked before what it replaced, or without it."""
+    first = next((found for found in ranked if found in stale or found in current), None)
+    return float(first in current)
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """Return how often a positive value is above a negative one, ties counting half.
+
+    T. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
+    """
+    one, other = np.array(positive)[:, None], np.array(negative)[None, :]
+    return float((one > other).mean() + (one == other).mean() / 2)
 
 
 def measure(level: Level, ranked: Sequence[str], gold: frozenset[str]) -> dict[str, float]:

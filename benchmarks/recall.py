@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 from benchmarks.bm25 import Bm25
 from benchmarks.cases import Conversation, Gold, Question, Suite, Turn
-from benchmarks.metrics import Score, measure
+from benchmarks.metrics import Score, freshness, measure, recall
 from benchmarks.ranking import Ranking, rank_units
 from benchmarks.subject import Found, Latencies, Subject
 from benchmarks.vector_cache import CachedEmbedder
 from memos import MOS
 from memos.analysis import count_terms
+from memos.retrieve.recipe import Recipe
 
 Advance = Callable[[int], None]
+BUDGETS: Final = (500, 1000, 2000, 4000)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to search. ``limit`` counts memories, several of which may cite one source."""
+    """How to search.
 
-    recipe: str = "fast"
+    Attributes:
+        recipe: The strategy.
+        limit: Memories per search, several of which may cite one source.
+        budgets: Tokens into which each question's memories are packed once more.
+    """
+
+    recipe: Recipe
     limit: int = 200
+    budgets: tuple[int, ...] = BUDGETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Answer:
     conversation: str
     question: Question
     ranking: Ranking
+    signals: Mapping[str, float]
 
 
 @dataclass
@@ -61,7 +72,7 @@ def run(
         user = f"{suite.name}-{number}"
         mos.users.create(user)
         subject = Subject(mos, embedder, user, options.recipe, options.limit, outcome.latencies)
-        pool = _Pool(conversation, subject, Bm25(count), outcome, options.limit)
+        pool = _Pool(conversation, subject, Bm25(count), outcome, options)
         for turns, questions in conversation.stages():
             pool.add(turns, advance)
             for question in questions:
@@ -87,7 +98,7 @@ class _Pool:
     subject: Subject
     bm25: Bm25
     outcome: Outcome
-    limit: int
+    options: Options
 
     def add(self, turns: Sequence[Turn], advance: Advance) -> None:
         for part in _sessions(turns):
@@ -101,12 +112,15 @@ class _Pool:
         for turn in question.own:
             self.bm25.add(turn.id, turn.words())
         found = self.subject.ask(question)
-        floor = self.bm25.rank(question.text, limit=self.limit)
+        packed = {budget: self.subject.packed(question, budget) for budget in self.options.budgets}
+        floor = self.bm25.rank(question.text, limit=self.options.limit)
         if own:
             self.subject.erase(own)
         for turn in question.own:
             self.bm25.drop(turn.id)
         self._record(question, found, floor)
+        for budget, sources in packed.items():
+            self.outcome.raw.extend(_budgeted(question, budget, sources))
 
     def _record(self, question: Question, found: Found, floor: Ranking) -> None:
         sessions = self.conversation.sessions()
@@ -114,10 +128,13 @@ class _Pool:
         outcome.raw.extend(_scores(question, question.gold, found.ranking, sessions))
         outcome.raw.append(_score(question, "isolation.foreign", found.foreign / (found.hits or 1)))
         outcome.bm25.extend(_scores(question, question.gold, floor, sessions))
+        if question.stale and question.current:
+            for ranking, scores in ((found.ranking, outcome.raw), (floor, outcome.bm25)):
+                scores.append(_freshness(question, ranking))
         if question.corrected is not None:
             corrected = _scores(question, question.corrected, found.ranking, sessions)
             outcome.corrected.extend(corrected)
-        outcome.answers.append(Answer(self.conversation.id, question, found.ranking))
+        outcome.answers.append(Answer(self.conversation.id, question, found.ranking, found.signals))
 
 
 def _scores(
@@ -129,6 +146,18 @@ def _scores(
             ranked = rank_units(ranking, sessions)
         for metric, value in measure(level, ranked, ids).items():
             yield _score(question, metric, value)
+
+
+def _budgeted(question: Question, budget: int, sources: frozenset[str]) -> Iterator[Score]:
+    for level, gold in question.gold.items():
+        if level != "session":
+            yield _score(question, f"{level}.packed@{budget}", recall(sources, gold))
+
+
+def _freshness(question: Question, ranking: Ranking) -> Score:
+    ranked = [source for source, _ in ranking]
+    value = freshness(ranked, question.stale, question.current)
+    return _score(question, "turn.freshness", value)
 
 
 def _score(question: Question, metric: str, value: float) -> Score:

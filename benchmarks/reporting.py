@@ -10,7 +10,7 @@ from typing import TypedDict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.metrics import Average, average, percentiles
+from benchmarks.metrics import Average, auroc, average, percentiles
 from benchmarks.recall import Answer, Outcome
 
 Averages = dict[str, Average]
@@ -20,8 +20,17 @@ _BY_CATEGORY = (
     "turn.recall@50",
     "session.recall@1",
     "session.recall@5",
+    "turn.packed@1000",
     "pooled.recall@10",
 )
+
+
+class Separation(TypedDict):
+    """How well a signal tells answerable questions from others."""
+
+    auroc: float
+    answerable: int
+    unanswerable: int
 
 
 class Report(TypedDict):
@@ -32,6 +41,7 @@ class Report(TypedDict):
     metrics: Averages
     corrected: Averages
     bm25: Averages
+    abstention: dict[str, Separation]
     latency_ms: dict[str, dict[str, float]]
 
 
@@ -43,12 +53,28 @@ def summarise(suite: str, config: Mapping[str, object], outcome: Outcome) -> Rep
         metrics=average(outcome.raw),
         corrected=average(outcome.corrected),
         bm25=average(outcome.bm25),
+        abstention=_abstention(outcome.answers),
         latency_ms={
             "search": percentiles(outcome.latencies.search),
             "add": percentiles(outcome.latencies.add),
             "add_per_turn": percentiles(outcome.latencies.add_turn),
         },
     )
+
+
+def _abstention(answers: Sequence[Answer]) -> dict[str, Separation]:
+    known = [answer.signals for answer in answers if answer.question.answerable]
+    unknown = [answer.signals for answer in answers if not answer.question.answerable]
+    if not known or not unknown:
+        return {}
+    return {
+        name: Separation(
+            auroc=auroc([a[name] for a in known], [a[name] for a in unknown]),
+            answerable=len(known),
+            unanswerable=len(unknown),
+        )
+        for name in known[0]
+    }
 
 
 def write_json(path: Path, content: object) -> None:
@@ -84,6 +110,8 @@ def print_report(console: Console, report: Report) -> None:
     for metric in _BY_CATEGORY:
         if metric in report["metrics"]:
             console.print(_by_category(metric, report))
+    if report["abstention"]:
+        console.print(_separations(report["abstention"]))
     console.print(_latency(report["latency_ms"]))
 
 
@@ -113,9 +141,10 @@ def _overall(report: Report) -> Table:
 
 def _by_category(metric: str, report: Report) -> Table:
     table = Table(title=f"{metric} by category")
-    columns: list[tuple[str, Averages]] = [("MemOS", report["metrics"]), ("BM25", report["bm25"])]
-    if report["corrected"]:
-        columns.append(("corrected", report["corrected"]))
+    parts = {
+        "MemOS": report["metrics"], "BM25": report["bm25"], "corrected": report["corrected"]
+    }  # fmt: skip
+    columns = [(name, part) for name, part in parts.items() if metric in part]
     table.add_column("category")
     for name, _ in columns:
         table.add_column(name, justify="right")
@@ -123,6 +152,17 @@ def _by_category(metric: str, report: Report) -> Table:
         values = (part[metric]["by"].get(category) for _, part in columns)
         table.add_row(category, *(_percent(value) for value in values))
     return table
+
+
+def _separations(found: Mapping[str, Separation]) -> Table:
+    return rows(
+        "answerable questions against unanswerable ones",
+        ("signal", "answerable", "unanswerable", "AUROC"),
+        [
+            (name, str(s["answerable"]), str(s["unanswerable"]), _percent(s["auroc"]))
+            for name, s in found.items()
+        ],
+    )
 
 
 def _latency(latency: Mapping[str, Mapping[str, float]]) -> Table:

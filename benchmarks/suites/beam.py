@@ -11,6 +11,7 @@ from benchmarks.suites.files import Json, natural, read_json, stated_at
 
 _PROBES = "probing_questions.json"
 _CHAT = "chat.json"
+_UNANSWERABLE = "abstention"
 
 
 def load_beam(path: Path) -> tuple[Conversation, ...]:
@@ -30,15 +31,25 @@ def _conversation(file: Path, root: Path) -> Conversation:
 def _questions(probes: Json, name: str) -> Iterator[Question]:
     for ability, items in probes.items():
         for index, item in enumerate(items):
-            cited = frozenset(str(number) for number in _numbers(item.get("source_chat_ids")))
-            if cited:
+            source = item.get("source_chat_ids")
+            cited, answerable = _turn_ids(source), ability != _UNANSWERABLE
+            if cited or not answerable:
+                updated: Json = source if isinstance(source, Mapping) else {}
                 yield Question(
                     id=f"{name}/{ability}/{index}",
                     category=ability,
                     text=item["question"],
-                    gold={"turn": cited},
+                    gold={"turn": cited} if cited else {},
                     cluster=name,
+                    headline=answerable,
+                    answerable=answerable,
+                    stale=_turn_ids(updated.get("original_info")),
+                    current=_turn_ids(updated.get("updated_info")),
                 )
+
+
+def _turn_ids(cited: object) -> frozenset[str]:
+    return frozenset(str(number) for number in _numbers(cited))
 
 
 def _numbers(cited: object) -> Iterator[int]:

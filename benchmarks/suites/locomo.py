@@ -69,6 +69,7 @@ def _conversation(
                 corrected=None if errata is None else corrected or gold,
                 cluster=name,
                 headline=CATEGORIES[category] != "adversarial",
+                answerable=CATEGORIES[category] != "adversarial",
             )
         )
     return Conversation(name, turns, tuple(questions))

@@ -16,6 +16,7 @@ from benchmarks.suites.files import json_files, parse_date, read_json, stated_at
 Item: TypeAlias = Mapping[str, Any]
 
 _EVIDENCE = "oracle.json"
+_UPDATE = "knowledge-update"
 
 
 def load_longmemeval(path: Path) -> tuple[Conversation, ...]:
@@ -65,7 +66,7 @@ def _compose(item: Item, recipe: list[tuple[str, str]], fillers: Mapping[str, It
 def _conversation(item: Item) -> Conversation:
     name = str(item["question_id"])
     turns: list[Turn] = []
-    answers: set[str] = set()
+    answers: list[Turn] = []
     sessions = zip(
         item["haystack_session_ids"], item["haystack_dates"], item["haystack_sessions"], strict=True
     )
@@ -75,16 +76,26 @@ def _conversation(item: Item) -> Conversation:
             turn = Turn(f"{session}:{index}", session, message["content"], message["role"], at=at)
             turns.append(turn)
             if message.get("has_answer"):
-                answers.add(turn.id)
+                answers.append(turn)
+    stale, current = _updated(answers) if item["question_type"] == _UPDATE else ((), ())
     question = Question(
         id=name,
         category=item["question_type"],
         text=item["question"],
-        gold=_gold(answers, frozenset(item["answer_session_ids"])),
+        gold=_gold({turn.id for turn in answers}, frozenset(item["answer_session_ids"])),
         cluster=name,
+        stale=frozenset(stale),
+        current=frozenset(current),
         at=parse_date(item.get("question_date")),
     )
     return Conversation(name, tuple(turns), (question,))
+
+
+def _updated(answers: list[Turn]) -> tuple[list[str], list[str]]:
+    """Return the evidence of former sessions, and that of the last one."""
+    last = max((turn.at or "" for turn in answers), default="")
+    current = [turn.id for turn in answers if (turn.at or "") == last]
+    return [turn.id for turn in answers if turn.id not in current], current
 
 
 def _gold(turns: set[str], sessions: frozenset[str]) -> Gold:

@@ -13,6 +13,7 @@ from memos.errors import InvalidInput
 from memos.forget import Mode
 from memos.ingest.messages import check_text, read_time
 from memos.retrieve.pack import Dedup
+from memos.retrieve.recipe import Recipe
 from memos.types import Json, JsonObject, Tier
 
 Moment: TypeAlias = datetime | str | int | float
@@ -63,13 +64,14 @@ class SearchOptions(Where, total=False):
 
     ``where`` is a filter (``memos.filters``). ``budget`` limits the tokens of all hits together.
     ``as_of`` asks what was known at that instant; ``at`` is the moment of the question.
-    ``rerank`` says whether a configured reranker puts the best in order.
+    ``recipe`` is the name of a strategy, or one of one's own. ``rerank`` says whether a
+    configured reranker puts the best in order.
     """
 
     where: object
     limit: int
     budget: int
-    recipe: str
+    recipe: str | Recipe
     dedup: Dedup
     at: Moment
     as_of: Moment
@@ -126,7 +128,7 @@ class ChatOptions(Where, total=False):
     batch_id: str
     where: object
     limit: int
-    recipe: str
+    recipe: str | Recipe
     at: Moment
     system: str
     budget: int

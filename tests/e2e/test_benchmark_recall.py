@@ -71,7 +71,15 @@ def test_recall_of_a_small_conversation(tmp_path: Path, data: Path) -> None:
     assert "turn.recall@10" in result.stdout
 
     report = json.loads(out.read_text(encoding="utf-8"))
-    assert set(report) == {"suite", "config", "metrics", "corrected", "bm25", "latency_ms"}
+    assert set(report) == {
+        "suite",
+        "config",
+        "metrics",
+        "corrected",
+        "bm25",
+        "abstention",
+        "latency_ms",
+    }
     assert report["config"]["questions"] == 6
     assert report["metrics"]["turn.recall@5"]["micro"] == 1.0
     assert report["metrics"]["turn.recall@5"]["n"] == 4
@@ -84,6 +92,10 @@ def test_recall_of_a_small_conversation(tmp_path: Path, data: Path) -> None:
     assert report["metrics"]["isolation.foreign"]["micro"] == 0.0
     assert report["bm25"]["turn.recall@5"]["micro"] == 1.0
     assert report["corrected"] == {}
+    assert report["metrics"]["turn.packed@500"]["micro"] == 1.0
+    assert report["abstention"]["top_score"]["answerable"] == 4
+    assert report["abstention"]["top_score"]["unanswerable"] == 2
+    assert 0 <= report["abstention"]["top_score"]["auroc"] <= 1
     assert report["latency_ms"]["search"]["n"] == 6
 
     lines = [json.loads(line) for line in rankings.read_text(encoding="utf-8").splitlines()]
@@ -92,6 +104,23 @@ def test_recall_of_a_small_conversation(tmp_path: Path, data: Path) -> None:
     ranked = [source for source, _ in lines[0]["ranked"]]
     assert sorted(ranked) == sorted(set(ranked))
     assert ranked[0] == "D1:1"
+
+
+def test_recipes_embedders_and_ablations(tmp_path: Path, data: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["recall", "--suite", "locomo", "--data", str(data), "--json", str(out)]
+    arguments += ["--embeddings", str(tmp_path / "vectors"), "--limit-conversations", "1"]
+    ablated = [*arguments, "--recipe", "words", "--without", "text", "--embedder", "onnx"]
+    result = CliRunner().invoke(app, ablated, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert report["config"]["recipe"] == "words-text"
+    assert report["metrics"]["turn.recall@50"]["micro"] == 0.0
+
+    for wrong in (["--recipe", "magic"], ["--without", "magic"], ["--embedder", "magic"]):
+        result = CliRunner().invoke(app, [*arguments, *wrong])
+        assert result.exit_code == 2
+        assert "magic" in result.stderr
 
 
 def test_wrong_data_is_a_usage_error(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 from benchmarks.bm25 import K1, B, Bm25
 from benchmarks.metrics import (
     Score,
+    auroc,
     average,
+    freshness,
     interval,
     measure,
     ndcg,
@@ -38,6 +40,21 @@ def test_ndcg_discounts_by_rank_and_divides_by_the_best_ranking() -> None:
     assert ndcg(RANKED, frozenset({"b", "f"}), 10) == pytest.approx(gain / best)
     assert ndcg(RANKED, frozenset({"b", "f"}), 5) == pytest.approx(1 / math.log2(3) / best)
     assert ndcg(RANKED, frozenset({"a"}), 10) == 1.0
+
+
+def test_freshness_asks_for_the_new_before_the_old() -> None:
+    old, new = frozenset({"b"}), frozenset({"d"})
+    assert freshness(RANKED, old, new) == 0.0
+    assert freshness(RANKED, new, old) == 1.0
+    assert freshness(RANKED, frozenset({"x"}), new) == 1.0
+    assert freshness([], old, new) == 0.0
+
+
+def test_auroc_is_the_share_of_pairs_in_order() -> None:
+    assert auroc([3, 2], [1, 0]) == 1.0
+    assert auroc([1, 0], [1, 0]) == 0.5
+    assert auroc([2, 0], [1, 1]) == 0.5
+    assert auroc([0], [1]) == 0.0
 
 
 def test_measure_names_levels_and_cuts() -> None:

@@ -130,6 +130,17 @@ def test_longmemeval_without_turn_labels_measures_sessions_only(tmp_path: Path) 
     assert set(question.gold) == {"session"}
 
 
+def test_longmemeval_tells_what_was_updated_from_what_holds_now(tmp_path: Path) -> None:
+    item = haystack()
+    item["question_type"] = "knowledge-update"
+    item["haystack_sessions"] = [
+        [{"role": "user", "content": "My bike is blue", "has_answer": True}],
+        [{"role": "user", "content": "I took the red bike", "has_answer": True}],
+    ]
+    (question,) = one(write(tmp_path / "s.json", [item]), "longmemeval").questions
+    assert (question.stale, question.current) == ({"s1:0"}, {"s2:0"})
+
+
 def test_longmemeval_folder_with_a_recipe_is_composed(tmp_path: Path) -> None:
     write(tmp_path / "oracle.json", [haystack()])
     filler = {"f1": {"date": "x", "session": [{"role": "user", "content": "Weather?"}]}}
@@ -174,7 +185,10 @@ def test_beam_chats_are_found_at_any_depth(tmp_path: Path) -> None:
         ("2", "batch-2"),
     ]
     assert first.turns[1].at == "2024-03-15T00:00:00+00:00"
-    assert [q.gold for q in first.questions] == [{"turn": {"0", "2"}}, {"turn": {"2", "0"}}]
+    unknown, *known = first.questions
+    assert (unknown.gold, unknown.answerable, unknown.headline) == ({}, False, False)
+    assert [q.gold for q in known] == [{"turn": {"0", "2"}}, {"turn": {"2", "0"}}]
+    assert (known[0].stale, known[0].current) == ({"0"}, {"2"})
     assert one(tmp_path / "100K" / "9", "beam").id == "9"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from memos.errors import InvalidInput
 from memos.ports.stores import Feature
+
+_MEANING: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,32 @@ class Recipe:
     @property
     def meaning(self) -> bool:
         """Whether the query has to be embedded."""
-        return Feature.COSINE in self.weights
+        return not _MEANING.isdisjoint(self.weights)
+
+    def without(self, part: str) -> Recipe:
+        """Return the recipe without one of its parts, to see what that is worth.
+
+        Raises:
+            InvalidInput: It has no such part.
+        """
+        if part not in self.parts:
+            raise InvalidInput(
+                f"recipe {self.name!r} has no part {part!r}; it has: {', '.join(self.parts)}",
+                code="unknown_part",
+            )
+        return replace(
+            self,
+            name=f"{self.name}-{part}",
+            text=0.0 if part == "text" else self.text,
+            session=0.0 if part == "session" else self.session,
+            weights={f: w for f, w in self.weights.items() if f != part},
+        )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What takes part in the score."""
+        alone = {"text": self.text, "session": self.session}
+        return (*(name for name, weight in alone.items() if weight), *map(str, self.weights))
 
 
 RECIPES: Final[Mapping[str, Recipe]] = {
@@ -48,12 +75,14 @@ RECIPES: Final[Mapping[str, Recipe]] = {
 }
 
 
-def named(name: str) -> Recipe:
-    """Return the recipe of that name.
+def named(name: str | Recipe) -> Recipe:
+    """Return the recipe of that name; a recipe of one's own is itself.
 
     Raises:
         InvalidInput: There is none; the message lists those that are.
     """
+    if isinstance(name, Recipe):
+        return name
     recipe = RECIPES.get(name)
     if recipe is None:
         raise InvalidInput(
