@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.routing import APIRoute
 
 from memos.build import AsyncMOS
 from memos.server.tenants import Caller, Tenants
@@ -29,6 +31,11 @@ class Visit:
         """Return the end user who acts, created on first use."""
         return await self.tenants.acting(self.caller, self.mos, user)
 
+    async def options(self, given: Mapping[str, Any], *drop: str) -> dict[str, Any]:
+        """Return what a call names, but for ``drop``, with the end user who acts."""
+        kept = {name: value for name, value in given.items() if name not in {*drop, "user"}}
+        return {"user": await self.acting(given.get("user")), **kept}
+
 
 def tenants_of(request: Request) -> Tenants:
     """Return the tenants that the application opened."""
@@ -42,5 +49,26 @@ async def visiting(request: Request) -> Visit:
     return Visit(tenants, caller, await tenants.memory(caller))
 
 
+def native(resource: str, prefix: str = "/v1") -> APIRouter:
+    """Return a router of the native API; its operations are called ``resource.function``."""
+
+    def operation(route: APIRoute) -> str:
+        return f"{resource}.{route.name}"
+
+    return APIRouter(prefix=prefix, tags=[resource], generate_unique_id_function=operation)
+
+
+def present(**given: object) -> dict[str, object]:
+    """Return what was given."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
 Visiting = Annotated[Visit, Depends(visiting)]
-Acting = Annotated[str | None, Query(max_length=512, description="The acting end user.")]
+Acting = Annotated[
+    str | None, Query(min_length=1, max_length=512, description="The acting end user.")
+]
+Cube = Annotated[str | None, Query(min_length=1, max_length=512, description="The cube.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="Makes a repeated call harmless."),
+]

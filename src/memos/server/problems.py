@@ -21,11 +21,12 @@ from memos.telemetry import bound
 
 _logger: Final = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
-_CODES: Final[Mapping[int, str]] = {
+CODES: Final[Mapping[int, str]] = {
     400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found",
     405: "method_not_allowed", 406: "not_acceptable", 409: "conflict", 411: "length_required",
     412: "precondition_failed", 413: "too_large", 415: "unsupported_media_type",
-    422: "invalid_input", 429: "too_many_requests", 501: "not_built_yet",
+    422: "invalid_input", 429: "too_many_requests", 500: "internal",
+    501: "not_built_yet", 502: "upstream", 503: "unavailable",
 }  # fmt: skip
 
 
@@ -78,7 +79,12 @@ def of_error(error: MemosError) -> Problem:
 
 def answer(problem: Problem) -> Response:
     """Return problem details."""
-    body: dict[str, object] = {
+    return JSONResponse(body_of(problem), problem.status, dict(problem.headers), MEDIA_TYPE)
+
+
+def body_of(problem: Problem) -> dict[str, object]:
+    """Return problem details as JSON-ready data."""
+    return {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
@@ -88,7 +94,6 @@ def answer(problem: Problem) -> Response:
         **({"context": dict(problem.context)} if problem.context else {}),
         **{name: value for name, value in bound().items() if name == "trace_id"},
     }
-    return JSONResponse(body, problem.status, dict(problem.headers), MEDIA_TYPE)
 
 
 async def _memos(_request: Request, error: Exception) -> Response:
@@ -110,7 +115,7 @@ async def _validation(_request: Request, error: Exception) -> Response:
 
 async def _http(_request: Request, error: Exception) -> Response:
     raised = cast("HTTPException", error)
-    code = _CODES.get(raised.status_code, "error")
+    code = CODES.get(raised.status_code, "error")
     headers = dict(raised.headers or {})
     return answer(Problem(raised.status_code, code, raised.detail, headers=headers))
 

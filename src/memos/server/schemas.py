@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from memos.forget import Mode
 from memos.retrieve.pack import Dedup
@@ -19,10 +19,29 @@ Json = Any
 Info = dict[str, Json]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
+Moment = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
+"""ISO 8601; what is not is refused by the options of the API, which read it."""
+Cubes = Annotated[list[Name], Field(min_length=1, max_length=1000)]
+Limit = Annotated[int, Field(ge=1, le=1000)]
+
+
+class ProblemOut(BaseModel):
+    """Problem details (RFC 9457); ``code`` is stable."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, Json]] = Field(default_factory=list)
+    context: Info = Field(default_factory=dict)
+    trace_id: str | None = None
 
 
 class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """JSON has types of its own: "5" is no number here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class WhoIn(_In):
@@ -47,9 +66,9 @@ class AddIn(WhoIn):
     confidence: Annotated[float, Field(ge=0, le=100)] | None = None
     tags: list[str] = Field(default_factory=list)
     info: Info = Field(default_factory=dict)
-    valid_from: datetime | None = None
-    valid_to: datetime | None = None
-    expires_at: datetime | None = None
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    expires_at: Moment | None = None
 
 
 class AddedOut(BaseModel):
@@ -57,6 +76,26 @@ class AddedOut(BaseModel):
 
     ids: list[str]
     stored: list[bool]
+
+
+class AddManyIn(WhoIn):
+    """Many adds; who and where of each stand here, unless it says them itself."""
+
+    adds: Annotated[list[AddIn], Field(min_length=1, max_length=1000)]
+
+
+class AddedOneOut(BaseModel):
+    """What became of one add: what it stored, or why it failed."""
+
+    ids: list[str] = Field(default_factory=list)
+    stored: list[bool] = Field(default_factory=list)
+    problem: ProblemOut | None = None
+
+
+class AddedManyOut(BaseModel):
+    """What became of every add, in order."""
+
+    results: list[AddedOneOut]
 
 
 class PlaceOut(BaseModel):
@@ -126,19 +165,30 @@ class HistoryOut(BaseModel):
     versions: list[MemoryOut]
 
 
+class ListIn(_In):
+    """Which memories to list; ``cursor`` is the ``next`` of the last page."""
+
+    user: Name | None = None
+    cubes: Cubes | None = None
+    where: Info | None = None
+    limit: Limit | None = None
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+    as_of: Moment | None = None
+
+
 class SearchIn(_In):
     """A question, and how to answer it."""
 
     query: Annotated[str, Field(min_length=1)]
     user: Name | None = None
-    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    cubes: Cubes | None = None
     where: Info | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] | None = None
+    limit: Limit | None = None
     budget: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     recipe: Name | None = None
     dedup: Dedup | None = None
-    at: datetime | None = None
-    as_of: datetime | None = None
+    at: Moment | None = None
+    as_of: Moment | None = None
     rerank: bool | None = None
 
 
@@ -189,9 +239,9 @@ class UpdateIn(WhoIn):
     confidence: Annotated[float, Field(ge=0, le=100)] | None = None
     tags: list[str] | None = None
     info: Info | None = None
-    valid_from: datetime | None = None
-    valid_to: datetime | None = None
-    expires_at: datetime | None = None
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    expires_at: Moment | None = None
     expect: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -199,7 +249,7 @@ class ForgetIn(_In):
     """Which memories to forget: named by id, or selected by a filter that is not empty."""
 
     user: Name | None = None
-    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    cubes: Cubes | None = None
     ids: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
     where: Info | None = None
     mode: Mode = "retire"
@@ -218,15 +268,15 @@ class ChatIn(_In):
     query: Annotated[str, Field(min_length=1)]
     user: Name | None = None
     cube: Name | None = None
-    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    cubes: Cubes | None = None
     session: Name | None = None
     agent: Name | None = None
     app: Name | None = None
     batch_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     where: Info | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] | None = None
+    limit: Limit | None = None
     recipe: Name | None = None
-    at: datetime | None = None
+    at: Moment | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
     budget: Annotated[int, Field(ge=64, le=10_000_000)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -373,8 +423,8 @@ class KeyIn(_In):
         default_factory=lambda: ["read", "write"]
     )
     user: Name | None = None
-    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
-    expires_at: datetime | None = None
+    cubes: Cubes | None = None
+    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
 
 
 class KeyOut(BaseModel):
@@ -417,16 +467,3 @@ class ReadyOut(BaseModel):
 
     ready: bool
     checks: dict[str, str]
-
-
-class ProblemOut(BaseModel):
-    """Problem details (RFC 9457); ``code`` is stable."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[dict[str, Json]] = Field(default_factory=list)
-    context: Info = Field(default_factory=dict)
-    trace_id: str | None = None

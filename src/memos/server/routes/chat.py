@@ -8,29 +8,29 @@ from contextlib import aclosing
 from typing import Any, Final, cast
 
 from anyio import CancelScope
-from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 
 from memos.chat.conversation import ChatStreamEvent, Recalled
 from memos.errors import MemosError
 from memos.options import ChatOptions
 from memos.ports.models import ReasoningDelta, TextDelta
-from memos.server.deps import Visit, Visiting
+from memos.server.deps import IdempotencyKey, Visit, Visiting, native, present
 from memos.server.problems import of_error
 from memos.server.replies import problems, reply
 from memos.server.schemas import ChatIn, ChatOut
 from memos.telemetry import span
 from memos.wire import to_json
 
-router: Final = APIRouter(prefix="/v1/chat", tags=["chat"])
+router: Final = native("chat", "/v1/chat")
 _HEADERS: Final = {"X-Accel-Buffering": "no"}
 
 
 @router.post("", response_model=ChatOut, responses=problems(404, 501, 502))
-async def chat(visit: Visiting, body: ChatIn) -> Response:
-    """Answer from what is remembered, and remember the exchange."""
+async def chat(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey = None) -> Response:
+    """Answer from what is remembered, and remember the exchange, once per key."""
+    options = await _options(visit, body, idempotency_key)
     with span("chat_seconds"):
-        return reply(await visit.mos.chat(body.query, **await _options(visit, body)))
+        return reply(await visit.mos.chat(body.query, **options))
 
 
 @router.post(
@@ -41,13 +41,13 @@ async def chat(visit: Visiting, body: ChatIn) -> Response:
         **problems(404, 501, 502),
     },
 )
-async def stream(visit: Visiting, body: ChatIn) -> Response:
+async def stream(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer piece by piece: the events ``recalled``, ``delta``, ``reasoning``, ``done``.
 
     What fails after the first event ends the stream with ``error``. Whoever goes away ends the
     answer; what was said until then is remembered.
     """
-    options = await _options(visit, body)
+    options = await _options(visit, body, idempotency_key)
     events = visit.mos.chat_stream(body.query, **options)
     try:
         first = await anext(events)  # what fails before anything was said has a status of its own
@@ -59,11 +59,10 @@ async def stream(visit: Visiting, body: ChatIn) -> Response:
     return StreamingResponse(lines, 200, _HEADERS, "text/event-stream")
 
 
-async def _options(visit: Visit, body: ChatIn) -> ChatOptions:
+async def _options(visit: Visit, body: ChatIn, key: str | None) -> ChatOptions:
     visit.caller.limits.check_write()
-    given: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"query", "user"})
-    given["user"] = await visit.acting(body.user)
-    return cast("ChatOptions", given)
+    given: dict[str, Any] = {**body.model_dump(exclude_none=True), **present(batch_id=key)}
+    return cast("ChatOptions", await visit.options(given, "query"))
 
 
 async def _lines(

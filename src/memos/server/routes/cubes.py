@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
-from memos.server.deps import Acting, Visiting
+from memos.server.deps import Acting, Visiting, native
 from memos.server.replies import problems, reply
 from memos.server.schemas import (
     CubeIn,
@@ -20,7 +19,7 @@ from memos.server.schemas import (
     TransferIn,
 )
 
-router: Final = APIRouter(prefix="/v1/cubes", tags=["cubes"])
+router: Final = native("cubes", "/v1/cubes")
 
 
 @router.post("", status_code=201, response_model=CubeOut, responses=problems(404, 409))

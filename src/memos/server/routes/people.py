@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from memos.errors import Forbidden, InvalidInput
-from memos.server.deps import Visit, Visiting
+from memos.server.deps import Visit, Visiting, native
 from memos.server.replies import problems, reply
 from memos.server.schemas import (
     KeyIn,
@@ -24,7 +23,7 @@ from memos.server.schemas import (
 from memos.types import ApiKey
 from memos.users.keys import NewKey, covers, shown
 
-router: Final = APIRouter(prefix="/v1", tags=["accounts"])
+router: Final = native("accounts")
 
 
 @router.post("/users", status_code=201, response_model=UserOut, responses=problems(409))
