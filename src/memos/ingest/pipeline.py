@@ -133,7 +133,7 @@ class Ingest:
             batch_id, place.account, place.cube, self.embedder.name,
             tuple(await self._puts(fresh, {} if vectors is None else vectors, set(named))),
             heads=heads,
-            expect={} if batch_id else dict.fromkeys(named, 0),
+            expect=dict.fromkeys(named, 0),
         )  # fmt: skip
         receipt = await self.records.apply(batch, scope)
         if receipt.repeated:

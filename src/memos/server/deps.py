@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from memos.build import AsyncMOS
 from memos.server.tenants import Caller, Tenants
+from memos.users.access import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Visit:
     tenants: Tenants
     caller: Caller
     mos: AsyncMOS
+
+    @property
+    def gate(self) -> Gate:
+        """What decides who may do what."""
+        return self.tenants.engine.gate(self.caller.account, self.caller.limits)
 
     async def acting(self, user: str | None) -> str:
         """Return the end user who acts, created on first use."""
@@ -68,6 +74,7 @@ Acting = Annotated[
     str | None, Query(min_length=1, max_length=512, description="The acting end user.")
 ]
 Cube = Annotated[str | None, Query(min_length=1, max_length=512, description="The cube.")]
+Cubes = Annotated[list[str] | None, Query(max_length=1000, description="Several cubes.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="Makes a repeated call harmless."),

@@ -38,6 +38,7 @@ class Problem:
         status: The HTTP status.
         code: The stable word of the error.
         detail: One sentence for a person.
+        error: The class of ``memos.errors`` that it is, when it is one.
         errors: Where the request is malformed: places and messages, never its values.
         context: Further named facts.
         headers: What the status asks for.
@@ -46,6 +47,7 @@ class Problem:
     status: int
     code: str
     detail: str
+    error: str | None = None
     errors: Sequence[Mapping[str, object]] = ()
     context: Mapping[str, object] = field(default_factory=dict[str, object])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -74,7 +76,8 @@ def of_error(error: MemosError) -> Problem:
         context |= {"service": error.service, "retryable": error.retryable}
     if isinstance(error, RateLimited) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return Problem(status, error.code, error.detail, context=context, headers=headers)
+    kind = type(error).__name__
+    return Problem(status, error.code, error.detail, kind, context=context, headers=headers)
 
 
 def answer(problem: Problem) -> Response:
@@ -90,6 +93,7 @@ def body_of(problem: Problem) -> dict[str, object]:
         "status": problem.status,
         "code": problem.code,
         "detail": problem.detail,
+        **({"error": problem.error} if problem.error else {}),
         **({"errors": list(problem.errors)} if problem.errors else {}),
         **({"context": dict(problem.context)} if problem.context else {}),
         **{name: value for name, value in bound().items() if name == "trace_id"},

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from memos.forget import Mode
 from memos.retrieve.pack import Dedup
-from memos.types import Access, KeyScope, Role, Status, Tier
+from memos.types import Status, Tier
 
 Json = Any
 Info = dict[str, Json]
@@ -22,29 +22,30 @@ Id = Annotated[str, Field(min_length=1, max_length=200)]
 Moment = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 """ISO 8601; what is not is refused by the options of the API, which read it."""
 Cubes = Annotated[list[Name], Field(min_length=1, max_length=1000)]
-Limit = Annotated[int, Field(ge=1, le=1000)]
+Limit = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class ProblemOut(BaseModel):
-    """Problem details (RFC 9457); ``code`` is stable."""
+    """Problem details (RFC 9457); ``code`` is stable, ``error`` is a class of ``memos.errors``."""
 
     type: str
     title: str
     status: int
     code: str
     detail: str
+    error: str | None = None
     errors: list[dict[str, Json]] = Field(default_factory=list)
     context: Info = Field(default_factory=dict)
     trace_id: str | None = None
 
 
-class _In(BaseModel):
+class In(BaseModel):
     """JSON has types of its own: "5" is no number here."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class WhoIn(_In):
+class WhoIn(In):
     """Whose memories: the acting end user, and one cube (its own, when none is named)."""
 
     user: Name | None = None
@@ -165,7 +166,7 @@ class HistoryOut(BaseModel):
     versions: list[MemoryOut]
 
 
-class ListIn(_In):
+class ListIn(In):
     """Which memories to list; ``cursor`` is the ``next`` of the last page."""
 
     user: Name | None = None
@@ -176,7 +177,7 @@ class ListIn(_In):
     as_of: Moment | None = None
 
 
-class SearchIn(_In):
+class SearchIn(In):
     """A question, and how to answer it."""
 
     query: Annotated[str, Field(min_length=1)]
@@ -245,7 +246,7 @@ class UpdateIn(WhoIn):
     expect: Annotated[int, Field(ge=1)] | None = None
 
 
-class ForgetIn(_In):
+class ForgetIn(In):
     """Which memories to forget: named by id, or selected by a filter that is not empty."""
 
     user: Name | None = None
@@ -262,7 +263,7 @@ class ForgottenOut(BaseModel):
     mode: Mode
 
 
-class ChatIn(_In):
+class ChatIn(In):
     """What the user says, and how to answer."""
 
     query: Annotated[str, Field(min_length=1)]
@@ -314,144 +315,6 @@ class ChatOut(BaseModel):
     usage: UsageOut | None
     degraded: list[str]
     model_config = ConfigDict(extra="allow")
-
-
-class CubeIn(_In):
-    """A new cube."""
-
-    id: Id
-    name: Name | None = None
-    user: Name | None = None
-
-
-class CubeOut(BaseModel):
-    """A container of memories."""
-
-    id: str
-    account: str
-    name: str
-    owner: str
-    created_at: datetime
-    version: int
-    registered: bool
-    held: list[tuple[str, Access]]
-
-
-class CubesOut(BaseModel):
-    """Cubes, by id."""
-
-    cubes: list[CubeOut]
-
-
-class RenameIn(_In):
-    """Another name."""
-
-    name: Name
-    user: Name | None = None
-
-
-class ShareIn(_In):
-    """What another user may do with a cube."""
-
-    access: Access = "read"
-    user: Name | None = None
-
-
-class GrantOut(BaseModel):
-    """Who may do what with a cube."""
-
-    id: str
-    account: str
-    principal: str
-    cube: str
-    access: Access
-    version: int
-
-
-class GrantsOut(BaseModel):
-    """Everybody who may use a cube."""
-
-    grants: list[GrantOut]
-
-
-class TransferIn(_In):
-    """A cube's new owner."""
-
-    to: Name
-    user: Name | None = None
-
-
-class UserIn(_In):
-    """A new user."""
-
-    id: Id
-    name: Name | None = None
-    role: Role = "USER"
-
-
-class UserChangeIn(_In):
-    """What to change of a user; what is not named stays."""
-
-    name: Name | None = None
-    role: Role | None = None
-    active: bool | None = None
-
-
-class UserOut(BaseModel):
-    """Somebody inside an account."""
-
-    id: str
-    account: str
-    name: str
-    created_at: datetime
-    version: int
-    role: Role
-    active: bool
-
-
-class UsersOut(BaseModel):
-    """Users, by id."""
-
-    users: list[UserOut]
-
-
-class KeyIn(_In):
-    """A new API key."""
-
-    name: Name
-    scopes: Annotated[list[KeyScope], Field(min_length=1)] = Field(
-        default_factory=lambda: ["read", "write"]
-    )
-    user: Name | None = None
-    cubes: Cubes | None = None
-    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
-
-
-class KeyOut(BaseModel):
-    """What is kept of an API key."""
-
-    id: str
-    name: str
-    scopes: list[KeyScope]
-    user: str | None
-    cubes: list[str] | None
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-
-
-class KeysOut(BaseModel):
-    """Keys, oldest first."""
-
-    keys: list[KeyOut]
-
-
-class NewKeyOut(BaseModel):
-    """A key that was just made; ``token`` is shown now and never again."""
-
-    key: KeyOut
-    token: str
 
 
 class HealthOut(BaseModel):

@@ -1,31 +1,33 @@
-"""``/v1/chat``: answers from what is remembered, whole or as server-sent events."""
+"""``/v1/chat``: answers from what is remembered, whole or as server-sent events; what it took."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 from anyio import CancelScope
+from fastapi import Query
 from fastapi.responses import Response, StreamingResponse
 
 from memos.chat.conversation import ChatStreamEvent, Recalled
 from memos.errors import MemosError
-from memos.options import ChatOptions
+from memos.options import ChatOptions, UsageOptions
 from memos.ports.models import ReasoningDelta, TextDelta
-from memos.server.deps import IdempotencyKey, Visit, Visiting, native, present
-from memos.server.problems import of_error
+from memos.server.account_schemas import SpendingsOut
+from memos.server.deps import Acting, Cube, Cubes, IdempotencyKey, Visit, Visiting, native, present
+from memos.server.problems import body_of, of_error
 from memos.server.replies import problems, reply
 from memos.server.schemas import ChatIn, ChatOut
 from memos.telemetry import span
 from memos.wire import to_json
 
-router: Final = native("chat", "/v1/chat")
+router: Final = native("chat")
 _HEADERS: Final = {"X-Accel-Buffering": "no"}
 
 
-@router.post("", response_model=ChatOut, responses=problems(404, 501, 502))
+@router.post("/chat", response_model=ChatOut, responses=problems(409, 502))
 async def chat(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer from what is remembered, and remember the exchange, once per key."""
     options = await _options(visit, body, idempotency_key)
@@ -34,11 +36,11 @@ async def chat(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey = 
 
 
 @router.post(
-    "/stream",
+    "/chat/stream",
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        **problems(404, 501, 502),
+        **problems(409, 502),
     },
 )
 async def stream(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey = None) -> Response:
@@ -57,6 +59,19 @@ async def stream(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey 
         raise
     lines = _lines(visit, options.get("user", ""), first, events)
     return StreamingResponse(lines, 200, _HEADERS, "text/event-stream")
+
+
+@router.get("/usage", response_model=SpendingsOut, responses=problems())
+async def usage(
+    visit: Visiting,
+    user: Acting = None,
+    cube: Cube = None,
+    cubes: Cubes = None,
+    since: Annotated[str | None, Query(max_length=64, description="ISO 8601.")] = None,
+) -> Response:
+    """Return what chat models took for the cubes that the user may read, by day and model."""
+    options = await visit.options(present(user=user, cube=cube, cubes=cubes, since=since))
+    return reply(await visit.mos.usage(**cast("UsageOptions", options)))
 
 
 async def _options(visit: Visit, body: ChatIn, key: str | None) -> ChatOptions:
@@ -81,9 +96,7 @@ async def _lines(
                 await visit.tenants.check(visit.caller, user, cubes)
                 yield _line(event)
         except MemosError as error:
-            problem = of_error(error)
-            told = {"status": problem.status, "code": problem.code, "detail": problem.detail}
-            yield _sent("error", told)
+            yield _sent("error", body_of(of_error(error)))
 
 
 def _line(event: ChatStreamEvent) -> str:

@@ -10,9 +10,10 @@ from fastapi.responses import Response
 
 from memos.errors import Conflict, InvalidInput, MemosError
 from memos.mos import AddResult
-from memos.options import AddOptions, ForgetOptions, ListOptions, SearchOptions, UpdateOptions
+from memos.options import AddOptions, ForgetOptions, ListOptions, SearchOptions, UpdateOptions, Who
 from memos.server import etags
-from memos.server.deps import Acting, Cube, IdempotencyKey, Visit, Visiting, native, present
+from memos.server.account_schemas import StatsOut
+from memos.server.deps import Acting, Cube, Cubes, IdempotencyKey, Visit, Visiting, native, present
 from memos.server.document import link
 from memos.server.problems import Problem, answer, body_of, of_error
 from memos.server.replies import Described, problems, reply
@@ -124,9 +125,11 @@ async def query(visit: Visiting, body: ListIn) -> Response:
 
 
 @router.get("/memories/{id:path}/history", response_model=HistoryOut, responses=problems())
-async def history(visit: Visiting, id: str, user: Acting = None, cube: Cube = None) -> Response:
+async def history(
+    visit: Visiting, id: str, user: Acting = None, cube: Cube = None, cubes: Cubes = None
+) -> Response:
     """Return every version of a memory, oldest first."""
-    options = await visit.options(present(user=user, cube=cube))
+    options = await visit.options(present(user=user, cube=cube, cubes=cubes))
     versions = await visit.mos.history(id, **cast("Any", options))
     return reply({"versions": versions})
 
@@ -140,13 +143,15 @@ async def history(visit: Visiting, id: str, user: Acting = None, cube: Cube = No
 async def get(
     visit: Visiting,
     id: str,
+    *,
     user: Acting = None,
     cube: Cube = None,
-    resolve: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+    cubes: Cubes = None,
+    resolve: bool = False,
     if_none_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Return the latest version of a memory, also when it was retired or superseded."""
-    options = await visit.options(present(user=user, cube=cube))
+    options = await visit.options(present(user=user, cube=cube, cubes=cubes))
     memory = await visit.mos.get(id, resolve=resolve, **cast("Any", options))
     if memory.id != id:
         return reply(memory)  # the versions of another memory are no states of this one
@@ -228,3 +233,10 @@ async def search(visit: Visiting, body: SearchIn) -> Response:
     with span("search_seconds"):
         found = await visit.mos.search(body.query, **cast("SearchOptions", options))
     return reply(found)
+
+
+@router.get("/stats", response_model=StatsOut, responses=problems())
+async def stats(visit: Visiting, user: Acting = None, cube: Cube = None) -> Response:
+    """Count what a cube holds; the acting user's own when none is named."""
+    options = await visit.options(present(user=user, cube=cube))
+    return reply(await visit.mos.stats(**cast("Who", options)))
