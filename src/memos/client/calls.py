@@ -12,12 +12,14 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from memos import options as opt
 from memos.client.failures import unreadable
 from memos.errors import InvalidInput
 
 T = TypeVar("T")
 Parameter: TypeAlias = str | Sequence[str]
 KEY: Final = "Idempotency-Key"
+_MOMENTS: Final = frozenset({"at", "as_of", "since", "valid_from", "valid_to", "expires_at"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,18 @@ def segment(id: object) -> str:
         raise InvalidInput(f"id: expected a non-empty string, got {id!r:.80}", code="empty")
     # A path that consists of dots would be resolved on its way.
     return quote(id, safe="") if id.strip(".") else id.replace(".", "%2E")
+
+
+def timed(options: Mapping[str, object]) -> dict[str, object]:
+    """Return options with every moment as the wire has it; ``MOS`` reads more forms than it does.
+
+    Raises:
+        InvalidInput: One of them names no moment.
+    """
+    return {
+        name: opt.moment(value, name) if name in _MOMENTS else value
+        for name, value in options.items()
+    }
 
 
 def key_of(options: dict[str, object]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from memos.client.calls import (
     query,
     reading,
     segment,
+    timed,
 )
 from memos.client.values import AddedOne
 from memos.errors import InvalidInput
@@ -31,7 +32,7 @@ from memos.types import Memory, MemoryPage
 
 def add(content: object, options: Mapping[str, object]) -> Call[AddResult]:
     """Return the call of ``add``."""
-    body = {**options, **_content(content)}
+    body = {**timed(options), **_content(content)}
     key = key_of(body)
     read = reading(AddResult)
     return Call("POST", "/v1/memories", read, body=body, headers=key, repeatable=True)
@@ -39,7 +40,7 @@ def add(content: object, options: Mapping[str, object]) -> Call[AddResult]:
 
 def add_many(contents: Sequence[object], options: Mapping[str, object]) -> Call[list[AddedOne]]:
     """Return the call of ``add_many``; who and where stand once, the rest with every add."""
-    rest = dict(options)
+    rest = timed(options)
     key = key_of(rest)
     shared = {name: rest.pop(name) for name in ("user", "cube") if name in rest}
     body = {**shared, "adds": [{**rest, **_content(content)} for content in contents]}
@@ -73,7 +74,7 @@ def history(id: str, options: Mapping[str, object]) -> Call[list[Memory]]:
 
 def update(id: str, changes: Mapping[str, object]) -> Call[Memory]:
     """Return the call of ``update``."""
-    body = dict(changes)
+    body = timed(changes)
     key = key_of(body)
     path, read = f"/v1/memories/{segment(id)}", reading(Memory)
     return Call("PATCH", path, read, body=body, headers=key, repeatable=True)
@@ -89,14 +90,14 @@ def forget(ids: str | Sequence[str] | None, options: Mapping[str, object]) -> Ca
 
 def chat(text: str, options: Mapping[str, object]) -> Call[ChatResult]:
     """Return the call of ``chat``; a second one would ask the model anew, so it is sent once."""
-    body = {**options, "query": text}
+    body = {**timed(options), "query": text}
     key = key_of(body)
     return Call("POST", "/v1/chat", reading(ChatResult), body=body, headers=key)
 
 
 def chat_stream(text: str, options: Mapping[str, object]) -> Call[None]:
     """Return the call of ``chat_stream``, whose answer is read as it comes."""
-    body = {**options, "query": text}
+    body = {**timed(options), "query": text}
     key = key_of(body)
     headers = {**key, "Accept": "text/event-stream"}
     return Call("POST", "/v1/chat/stream", nothing, body=body, headers=headers)
@@ -104,7 +105,7 @@ def chat_stream(text: str, options: Mapping[str, object]) -> Call[None]:
 
 def usage(options: Mapping[str, object]) -> Call[UsageReport]:
     """Return the call of ``usage``."""
-    return Call("GET", "/v1/usage", reading(UsageReport), query(**options), repeatable=True)
+    return Call("GET", "/v1/usage", reading(UsageReport), query(**timed(options)), repeatable=True)
 
 
 def _content(content: object) -> dict[str, object]:
@@ -128,7 +129,7 @@ def _content(content: object) -> dict[str, object]:
 
 def _cubes(options: Mapping[str, object]) -> dict[str, object]:
     """Return options with ``cube`` as the one of ``cubes``."""
-    body = dict(options)
+    body = timed(options)
     cube = body.pop("cube", None)
     if cube is not None:
         if body.get("cubes") is not None:

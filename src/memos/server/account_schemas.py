@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, Field
 
 from memos.server.schemas import Cubes, Id, In, Name
+from memos.server.schemas import User as Acting
 from memos.types import Access, KeyScope, Role
 
 
@@ -16,7 +17,7 @@ class CubeIn(In):
 
     id: Id
     name: Name | None = None
-    user: Name | None = None
+    user: Acting | None = None
 
 
 class CubeOut(BaseModel):
@@ -29,7 +30,7 @@ class CubeOut(BaseModel):
     created_at: datetime
     version: int
     registered: bool
-    held: list[tuple[str, Access]]
+    held: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
 
 
 class CubesOut(BaseModel):
@@ -42,14 +43,14 @@ class RenameIn(In):
     """Another name."""
 
     name: Name
-    user: Name | None = None
+    user: Acting | None = None
 
 
 class ShareIn(In):
     """What another user may do with a cube."""
 
     access: Access = "read"
-    user: Name | None = None
+    user: Acting | None = None
 
 
 class GrantOut(BaseModel):
@@ -73,7 +74,7 @@ class TransferIn(In):
     """A cube's new owner."""
 
     to: Name
-    user: Name | None = None
+    user: Acting | None = None
 
 
 class StatsOut(BaseModel):
@@ -169,7 +170,7 @@ class KeyIn(In):
     scopes: Annotated[list[KeyScope], Field(min_length=1)] = Field(
         default_factory=lambda: ["read", "write"]
     )
-    user: Name | None = None
+    user: Acting | None = None
     cubes: Cubes | None = None
     expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.routing import APIRoute
 
 from memos.build import AsyncMOS
+from memos.server.schemas import Moment, Name, User
 from memos.server.tenants import Caller, Tenants
 from memos.users.access import Gate
 
@@ -70,11 +71,10 @@ def present(**given: object) -> dict[str, object]:
 
 
 Visiting = Annotated[Visit, Depends(visiting)]
-Acting = Annotated[
-    str | None, Query(min_length=1, max_length=512, description="The acting end user.")
-]
-Cube = Annotated[str | None, Query(min_length=1, max_length=512, description="The cube.")]
-Cubes = Annotated[list[str] | None, Query(max_length=1000, description="Several cubes.")]
+Acting = Annotated[User | None, Query(description="The acting end user.")]
+Cube = Annotated[Name | None, Query(description="The cube.")]
+Cubes = Annotated[list[Name] | None, Query(max_length=1000, description="Several cubes.")]
+Instant = Annotated[Moment | None, Query()]
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=200, description="Makes a repeated call harmless."),

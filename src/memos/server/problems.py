@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from memos.errors import MemosError, RateLimited, Unauthenticated, UpstreamError
 from memos.telemetry import bound
@@ -68,6 +69,8 @@ def of_error(error: MemosError) -> Problem:
     status = error.status
     if isinstance(error, RateLimited) and error.service == "memos":
         status = HTTPStatus.TOO_MANY_REQUESTS  # it is we who refuse, not a service behind us
+    if error.code == "no_reranker":
+        status = HTTPStatus.UNPROCESSABLE_ENTITY  # who asks for none is served
     if error.code == "no_chat_model":
         status = HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, Unauthenticated):
@@ -117,11 +120,23 @@ async def _validation(_request: Request, error: Exception) -> Response:
     return answer(Problem(422, "invalid_input", told, errors=errors))
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     raised = cast("HTTPException", error)
     code = CODES.get(raised.status_code, "error")
     headers = dict(raised.headers or {})
+    if raised.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer(Problem(raised.status_code, code, raised.detail, headers=headers))
+
+
+def _methods(request: Request) -> set[str]:
+    """Return what the path allows; the framework names the methods of its first route alone."""
+    app = cast("FastAPI", request.app)
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:

@@ -7,20 +7,32 @@ the OpenAPI document shows and the tests hold them to. Requests are validated he
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from memos.errors import InvalidInput
 from memos.forget import Mode
 from memos.retrieve.pack import Dedup
 from memos.types import Status, Tier
 
 Json = Any
 Info = dict[str, Json]
+CONTENTS: Final = {"text": "string", "messages": "array", "items": "array"}
+"""What can be remembered, and its type in JSON."""
+_DATE: Final = r"\d{4}-\d{2}-\d{2}"
+_ZONE: Final = r"[Zz]|[+-]\d{2}:?\d{2}"
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+User = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
-Moment = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
-"""ISO 8601; what is not is refused by the options of the API, which read it."""
+Moment = Annotated[
+    str,
+    Field(
+        max_length=40,
+        pattern=rf"^{_DATE}([Tt ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d{{1,9}})?)?({_ZONE})?)?$",
+        description="ISO 8601; UTC when it names no zone.",
+    ),
+]
 Cubes = Annotated[list[Name], Field(min_length=1, max_length=1000)]
 Limit = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -48,13 +60,21 @@ class In(BaseModel):
 class WhoIn(In):
     """Whose memories: the acting end user, and one cube (its own, when none is named)."""
 
-    user: Name | None = None
+    user: User | None = None
     cube: Name | None = None
 
 
 class AddIn(WhoIn):
     """What happened: messages, a text, or MemOS's textual memory items; one of the three."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": form}}}
+                for name, form in CONTENTS.items()
+            ]
+        }
+    )
     messages: list[dict[str, Json]] | None = None
     text: str | None = None
     items: list[dict[str, Json]] | None = None
@@ -70,6 +90,12 @@ class AddIn(WhoIn):
     valid_from: Moment | None = None
     valid_to: Moment | None = None
     expires_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _one_content(self) -> AddIn:
+        if len([name for name in CONTENTS if getattr(self, name) is not None]) != 1:
+            raise InvalidInput("give messages, text or items, one of the three", code="no_content")
+        return self
 
 
 class AddedOut(BaseModel):
@@ -169,7 +195,7 @@ class HistoryOut(BaseModel):
 class ListIn(In):
     """Which memories to list; ``cursor`` is the ``next`` of the last page."""
 
-    user: Name | None = None
+    user: User | None = None
     cubes: Cubes | None = None
     where: Info | None = None
     limit: Limit | None = None
@@ -181,7 +207,7 @@ class SearchIn(In):
     """A question, and how to answer it."""
 
     query: Annotated[str, Field(min_length=1)]
-    user: Name | None = None
+    user: User | None = None
     cubes: Cubes | None = None
     where: Info | None = None
     limit: Limit | None = None
@@ -249,7 +275,7 @@ class UpdateIn(WhoIn):
 class ForgetIn(In):
     """Which memories to forget: named by id, or selected by a filter that is not empty."""
 
-    user: Name | None = None
+    user: User | None = None
     cubes: Cubes | None = None
     ids: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
     where: Info | None = None
@@ -267,7 +293,7 @@ class ChatIn(In):
     """What the user says, and how to answer."""
 
     query: Annotated[str, Field(min_length=1)]
-    user: Name | None = None
+    user: User | None = None
     cube: Name | None = None
     cubes: Cubes | None = None
     session: Name | None = None

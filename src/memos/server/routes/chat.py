@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any, Final, cast
+from typing import Any, Final, cast
 
 from anyio import CancelScope
-from fastapi import Query
 from fastapi.responses import Response, StreamingResponse
 
 from memos.chat.conversation import ChatStreamEvent, Recalled
@@ -16,7 +15,17 @@ from memos.errors import MemosError
 from memos.options import ChatOptions, UsageOptions
 from memos.ports.models import ReasoningDelta, TextDelta
 from memos.server.account_schemas import SpendingsOut
-from memos.server.deps import Acting, Cube, Cubes, IdempotencyKey, Visit, Visiting, native, present
+from memos.server.deps import (
+    Acting,
+    Cube,
+    Cubes,
+    IdempotencyKey,
+    Instant,
+    Visit,
+    Visiting,
+    native,
+    present,
+)
 from memos.server.problems import body_of, of_error
 from memos.server.replies import problems, reply
 from memos.server.schemas import ChatIn, ChatOut
@@ -24,6 +33,15 @@ from memos.telemetry import span
 from memos.wire import to_json
 
 router: Final = native("chat")
+_EVENT: Final = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["recalled", "delta", "reasoning", "done", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+"""What the document says of each event."""
 _HEADERS: Final = {"X-Accel-Buffering": "no"}
 
 
@@ -39,7 +57,7 @@ async def chat(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey = 
     "/chat/stream",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
         **problems(409, 502),
     },
 )
@@ -67,7 +85,7 @@ async def usage(
     user: Acting = None,
     cube: Cube = None,
     cubes: Cubes = None,
-    since: Annotated[str | None, Query(max_length=64, description="ISO 8601.")] = None,
+    since: Instant = None,
 ) -> Response:
     """Return what chat models took for the cubes that the user may read, by day and model."""
     options = await visit.options(present(user=user, cube=cube, cubes=cubes, since=since))

@@ -7,17 +7,29 @@ from typing import Annotated, Any, Final, cast
 
 from fastapi import Header, Query
 from fastapi.responses import Response
+from starlette.convertors import PathConvertor, register_url_convertor
 
-from memos.errors import Conflict, InvalidInput, MemosError
+from memos.errors import Conflict, MemosError
 from memos.mos import AddResult
 from memos.options import AddOptions, ForgetOptions, ListOptions, SearchOptions, UpdateOptions, Who
 from memos.server import etags
 from memos.server.account_schemas import StatsOut
-from memos.server.deps import Acting, Cube, Cubes, IdempotencyKey, Visit, Visiting, native, present
+from memos.server.deps import (
+    Acting,
+    Cube,
+    Cubes,
+    IdempotencyKey,
+    Instant,
+    Visit,
+    Visiting,
+    native,
+    present,
+)
 from memos.server.document import link
 from memos.server.problems import Problem, answer, body_of, of_error
 from memos.server.replies import Described, problems, reply
 from memos.server.schemas import (
+    CONTENTS,
     AddedManyOut,
     AddedOut,
     AddIn,
@@ -34,8 +46,18 @@ from memos.server.schemas import (
 )
 from memos.telemetry import span
 
+_COLLECTION: Final = ("batch", "forget", "query")
+"""What stands where an id would; memories that are called so are reached by a filter."""
+
+
+class _MemoryId(PathConvertor):
+    """Any id, slashes included, but for what names another route."""
+
+    regex = rf"(?!(?:{'|'.join(_COLLECTION)})$)(?!.*/history$).+"
+
+
+register_url_convertor("memory", _MemoryId())
 router: Final = native("memories")
-_CONTENTS: Final = ("messages", "text", "items")
 _ADDED: Final = {
     "user": "$request.body#/user",
     "cube": "$request.body#/cube",
@@ -91,15 +113,13 @@ async def add_many(
 async def _added(
     visit: Visit, body: AddIn, shared: Mapping[str, Any], key: str | None
 ) -> AddResult:
-    named = [name for name in _CONTENTS if getattr(body, name) is not None]
-    if len(named) != 1:
-        raise InvalidInput("give messages, text or items, one of the three", code="no_content")
     given = {**shared, **body.model_dump(exclude_none=True)}
-    options = await visit.options(given, *_CONTENTS)
+    (content,) = [given[name] for name in CONTENTS if name in given]
+    options = await visit.options(given, *CONTENTS)
     if key is not None:
         options["batch_id"] = key
     with span("add_seconds"):
-        return await visit.mos.add(getattr(body, named[0]), **cast("AddOptions", options))
+        return await visit.mos.add(content, **cast("AddOptions", options))
 
 
 @router.get("/memories", response_model=PageOut, responses=problems())
@@ -108,8 +128,8 @@ async def listing(
     user: Acting = None,
     cube: Cube = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    as_of: Annotated[str | None, Query(max_length=64, description="ISO 8601.")] = None,
+    cursor: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
+    as_of: Instant = None,
 ) -> Response:
     """Return memories in the order they were recorded; a filter goes to ``/memories/query``."""
     given = present(user=user, cube=cube, limit=limit, cursor=cursor, as_of=as_of)
@@ -135,7 +155,7 @@ async def history(
 
 
 @router.get(
-    "/memories/{id:path}",
+    "/memories/{id:memory}",
     response_model=MemoryOut,
     responses=problems(409)
     | {200: {"headers": _TAGGED}, 304: {"description": "Not changed.", "headers": _TAGGED}},
@@ -162,7 +182,7 @@ async def get(
 
 
 @router.patch(
-    "/memories/{id:path}",
+    "/memories/{id:memory}",
     response_model=MemoryOut,
     responses=problems(409, 412, 502) | {200: {"headers": _TAGGED}},
 )
@@ -204,7 +224,7 @@ async def _version(
                    code="version_moved")  # fmt: skip
 
 
-@router.delete("/memories/{id:path}", response_model=ForgottenOut, responses=problems(409))
+@router.delete("/memories/{id:memory}", response_model=ForgottenOut, responses=problems(409))
 async def delete(
     visit: Visiting,
     id: str,
