@@ -2,6 +2,8 @@
 
 Blocks stand between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``:
 
+``docs/openapi.json`` is the document of the server's routes, as a whole.
+
     python scripts/generate_docs.py           # rewrite them
     python scripts/generate_docs.py --check   # exit 1 when one has drifted
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +23,12 @@ from pydantic.fields import FieldInfo
 
 from memos import mosconfig, registry
 from memos.ports.backend import Role
+from memos.server.app import create_app
 from memos.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
+DOCUMENT = ROOT / "docs" / "openapi.json"
 ADAPTERS: tuple[tuple[str, Role], ...] = (
     ("sqlite", Role.RECORDS),
     ("onnx", Role.EMBEDDER),
@@ -81,21 +86,27 @@ def regenerated(text: str) -> str:
     return text
 
 
+def document() -> str:
+    """Return the OpenAPI document of the server."""
+    return json.dumps(create_app(Settings()).openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
 def main() -> int:
-    """Rewrite the page, or with ``--check`` only say whether it has drifted."""
+    """Rewrite what has drifted, or with ``--check`` only say what has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on drift")
     check = parser.parse_args().check
-    text = PAGE.read_text(encoding="utf-8")
-    fresh = regenerated(text)
-    if fresh == text:
-        return 0
-    if check:
-        print(f"{PAGE.relative_to(ROOT)} has drifted: run python scripts/generate_docs.py")
-        return 1
-    PAGE.write_text(fresh, encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)} rewritten")
-    return 0
+    held = {path: path.read_text("utf-8") if path.exists() else "" for path in (PAGE, DOCUMENT)}
+    fresh = {PAGE: regenerated(held[PAGE]), DOCUMENT: document()}
+    drifted = [path for path in held if held[path] != fresh[path]]
+    for path in drifted:
+        name = path.relative_to(ROOT)
+        if check:
+            print(f"{name} has drifted: run python scripts/generate_docs.py")
+        else:
+            path.write_text(fresh[path], encoding="utf-8")
+            print(f"{name} rewritten")
+    return 1 if check and drifted else 0
 
 
 def _table(rows: Iterator[tuple[str, str, str, str]]) -> str:

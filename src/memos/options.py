@@ -88,7 +88,10 @@ class ListOptions(Where, total=False):
 
 
 class UpdateOptions(Who, total=False):
-    """What to change; what is not named stays. ``expect`` is the version that is being changed."""
+    """What to change; what is not named stays.
+
+    ``expect`` is the version that is being changed; ``batch_id`` makes a repeated call harmless.
+    """
 
     text: str
     title: str | None
@@ -100,6 +103,7 @@ class UpdateOptions(Who, total=False):
     valid_to: Moment | None
     expires_at: Moment | None
     expect: int
+    batch_id: str
 
 
 class ForgetOptions(Where, total=False):

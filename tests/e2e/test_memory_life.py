@@ -91,6 +91,23 @@ def test_the_same_words_said_again_are_a_new_memory(mos: MOS) -> None:
     assert len(mos.get_all().items) == 5
 
 
+def test_a_batch_id_lets_nobody_overwrite(mos: MOS) -> None:
+    mos.add({"id": "x", "memory": "one"})
+    with pytest.raises(Conflict) as taken:
+        mos.add({"id": "x", "memory": "two"}, batch_id="b")
+    assert (taken.value.code, mos.get("x").text) == ("exists", "one")
+
+
+def test_an_update_with_a_batch_id_is_done_once(mos: MOS) -> None:
+    (id,) = mos.add("one").ids
+    first = mos.update(id, text="two", expect=1, batch_id="b")
+    assert mos.update(id, text="two", expect=1, batch_id="b") == first
+    with pytest.raises(Conflict) as moved:
+        mos.update(id, text="three", expect=1, batch_id="c")
+    assert moved.value.code == "version_moved"
+    assert [version.text for version in mos.history(id)] == ["one", "two"]
+
+
 def test_a_batch_id_makes_a_repeated_call_harmless(mos: MOS) -> None:
     first = mos.add("Remember the milk.", batch_id="b-1")
     again = mos.add("Remember the milk.", batch_id="b-1")

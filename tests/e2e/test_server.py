@@ -61,7 +61,7 @@ def test_a_memory_s_life(client: TestClient) -> None:
     stale = client.patch(
         f"/v1/memories/{id}", json={"text": "x", "user": "zoe"}, headers={"If-Match": etag}
     )
-    assert (stale.status_code, stale.json()["code"]) == (409, "version_moved")
+    assert (stale.status_code, stale.json()["code"]) == (412, "version_moved")
     history = client.get(f"/v1/memories/{id}/history", params={"user": "zoe"}).json()
     assert [version["version"] for version in history["versions"]] == [1, 2]
     assert client.delete(f"/v1/memories/{id}", params={"user": "zoe"}).json()["mode"] == "retire"

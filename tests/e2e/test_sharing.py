@@ -245,3 +245,10 @@ async def test_who_is_created_twice_at_once_is_there_once(mos: AsyncMOS) -> None
         for _ in range(8):
             group.start_soon(mos.users.ensure, "zoe")
     assert [cube.id for cube in await mos.cubes.list(user="zoe")] == ["zoe"]
+
+
+async def test_nobody_gets_a_name_that_looks_like_another_s_grant(mos: AsyncMOS) -> None:
+    for id in ("ann/bob", "ann/", "", " ", "a\nb", "x" * 201):
+        with pytest.raises(InvalidInput) as refused:
+            await mos.users.ensure(id)
+        assert refused.value.code == "invalid_id"

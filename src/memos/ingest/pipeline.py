@@ -72,12 +72,14 @@ class Ingest:
                         raise
         raise AssertionError
 
-    async def change(self, memory: Memory, scope: Scope, expect: int) -> Receipt:
-        """Store ``memory`` as the version after ``expect``."""
+    async def change(
+        self, memory: Memory, scope: Scope, expect: int, batch_id: str | None = None
+    ) -> Receipt:
+        """Store ``memory`` as the version after ``expect``, once per ``batch_id``."""
         puts = await self._puts([memory], {}, {memory.id})
         place = memory.place
         batch = Batch(
-            None, place.account, place.cube, self.embedder.name, tuple(puts),
+            batch_id, place.account, place.cube, self.embedder.name, tuple(puts),
             expect={memory.id: expect},
         )  # fmt: skip
         return await self.records.apply(batch, scope)
@@ -132,7 +134,7 @@ class Ingest:
             batch_id, place.account, place.cube, self.embedder.name,
             tuple(await self._puts(fresh, {} if vectors is None else vectors, set(named))),
             heads=heads,
-            expect={} if batch_id else dict.fromkeys(named, 0),
+            expect=dict.fromkeys(named, 0),
         )  # fmt: skip
         receipt = await self.records.apply(batch, scope)
         if receipt.repeated:

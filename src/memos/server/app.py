@@ -15,6 +15,7 @@ from memos.build import Engine, open_engine
 from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.server import problems
 from memos.server.context import BodyLimit, RequestContext
+from memos.server.document import Described
 from memos.server.limits import Buckets
 from memos.server.metrics import Metrics
 from memos.server.pepper import pepper
@@ -43,7 +44,7 @@ def create_app(
             with listen(app.state.metrics):
                 yield
 
-    app = FastAPI(
+    app = Described(
         title="MemOS",
         summary="The memory operating system for AI agents",
         version=__version__,

@@ -71,7 +71,7 @@ class RequestContext:
                 self._note(scope, status, time.perf_counter() - start)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
+        route = getattr(scope.get("route"), "path_format", "unknown")
         method = str(scope["method"])
         observe("http_request_seconds", seconds, method=method, route=route, status=str(status))
         facts = {"method": method, "route": route, "status": status}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.routing import APIRoute
 
 from memos.build import AsyncMOS
+from memos.server.schemas import Moment, Name, User
 from memos.server.tenants import Caller, Tenants
+from memos.users.access import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,19 @@ class Visit:
     caller: Caller
     mos: AsyncMOS
 
+    @property
+    def gate(self) -> Gate:
+        """What decides who may do what."""
+        return self.tenants.engine.gate(self.caller.account, self.caller.limits)
+
     async def acting(self, user: str | None) -> str:
         """Return the end user who acts, created on first use."""
         return await self.tenants.acting(self.caller, self.mos, user)
+
+    async def options(self, given: Mapping[str, Any], *drop: str) -> dict[str, Any]:
+        """Return what a call names, but for ``drop``, with the end user who acts."""
+        kept = {name: value for name, value in given.items() if name not in {*drop, "user"}}
+        return {"user": await self.acting(given.get("user")), **kept}
 
 
 def tenants_of(request: Request) -> Tenants:
@@ -42,5 +56,26 @@ async def visiting(request: Request) -> Visit:
     return Visit(tenants, caller, await tenants.memory(caller))
 
 
+def native(resource: str, prefix: str = "/v1") -> APIRouter:
+    """Return a router of the native API; its operations are called ``resource.function``."""
+
+    def operation(route: APIRoute) -> str:
+        return f"{resource}.{route.name}"
+
+    return APIRouter(prefix=prefix, tags=[resource], generate_unique_id_function=operation)
+
+
+def present(**given: object) -> dict[str, object]:
+    """Return what was given."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
 Visiting = Annotated[Visit, Depends(visiting)]
-Acting = Annotated[str | None, Query(max_length=512, description="The acting end user.")]
+Acting = Annotated[User | None, Query(description="The acting end user.")]
+Cube = Annotated[Name | None, Query(description="The cube.")]
+Cubes = Annotated[list[Name] | None, Query(max_length=1000, description="Several cubes.")]
+Instant = Annotated[Moment | None, Query()]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="Makes a repeated call harmless."),
+]

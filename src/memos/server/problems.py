@@ -15,17 +15,19 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from memos.errors import MemosError, RateLimited, Unauthenticated, UpstreamError
 from memos.telemetry import bound
 
 _logger: Final = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
-_CODES: Final[Mapping[int, str]] = {
+CODES: Final[Mapping[int, str]] = {
     400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found",
     405: "method_not_allowed", 406: "not_acceptable", 409: "conflict", 411: "length_required",
     412: "precondition_failed", 413: "too_large", 415: "unsupported_media_type",
-    422: "invalid_input", 429: "too_many_requests", 501: "not_built_yet",
+    422: "invalid_input", 429: "too_many_requests", 500: "internal",
+    501: "not_built_yet", 502: "upstream", 503: "unavailable",
 }  # fmt: skip
 
 
@@ -37,6 +39,7 @@ class Problem:
         status: The HTTP status.
         code: The stable word of the error.
         detail: One sentence for a person.
+        error: The class of ``memos.errors`` that it is, when it is one.
         errors: Where the request is malformed: places and messages, never its values.
         context: Further named facts.
         headers: What the status asks for.
@@ -45,6 +48,7 @@ class Problem:
     status: int
     code: str
     detail: str
+    error: str | None = None
     errors: Sequence[Mapping[str, object]] = ()
     context: Mapping[str, object] = field(default_factory=dict[str, object])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -65,6 +69,8 @@ def of_error(error: MemosError) -> Problem:
     status = error.status
     if isinstance(error, RateLimited) and error.service == "memos":
         status = HTTPStatus.TOO_MANY_REQUESTS  # it is we who refuse, not a service behind us
+    if error.code == "no_reranker":
+        status = HTTPStatus.UNPROCESSABLE_ENTITY  # who asks for none is served
     if error.code == "no_chat_model":
         status = HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, Unauthenticated):
@@ -73,22 +79,28 @@ def of_error(error: MemosError) -> Problem:
         context |= {"service": error.service, "retryable": error.retryable}
     if isinstance(error, RateLimited) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    return Problem(status, error.code, error.detail, context=context, headers=headers)
+    kind = type(error).__name__
+    return Problem(status, error.code, error.detail, kind, context=context, headers=headers)
 
 
 def answer(problem: Problem) -> Response:
     """Return problem details."""
-    body: dict[str, object] = {
+    return JSONResponse(body_of(problem), problem.status, dict(problem.headers), MEDIA_TYPE)
+
+
+def body_of(problem: Problem) -> dict[str, object]:
+    """Return problem details as JSON-ready data."""
+    return {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "code": problem.code,
         "detail": problem.detail,
+        **({"error": problem.error} if problem.error else {}),
         **({"errors": list(problem.errors)} if problem.errors else {}),
         **({"context": dict(problem.context)} if problem.context else {}),
         **{name: value for name, value in bound().items() if name == "trace_id"},
     }
-    return JSONResponse(body, problem.status, dict(problem.headers), MEDIA_TYPE)
 
 
 async def _memos(_request: Request, error: Exception) -> Response:
@@ -108,11 +120,23 @@ async def _validation(_request: Request, error: Exception) -> Response:
     return answer(Problem(422, "invalid_input", told, errors=errors))
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     raised = cast("HTTPException", error)
-    code = _CODES.get(raised.status_code, "error")
+    code = CODES.get(raised.status_code, "error")
     headers = dict(raised.headers or {})
+    if raised.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer(Problem(raised.status_code, code, raised.detail, headers=headers))
+
+
+def _methods(request: Request) -> set[str]:
+    """Return what the path allows; the framework names the methods of its first route alone."""
+    app = cast("FastAPI", request.app)
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:

@@ -7,9 +7,13 @@ from typing import Any, Final
 import msgspec
 from fastapi.responses import Response
 
-from memos.server.schemas import ProblemOut
+from memos.server.problems import CODES, MEDIA_TYPE
 
+Described = dict[int | str, dict[str, Any]]
+"""Status -> what a route's description says of it."""
 _encoder: Final = msgspec.json.Encoder()
+_PROBLEM: Final = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
+_EVERYWHERE: Final = (400, 401, 403, 404, 413, 422, 429, 500, 503)
 
 
 def reply(value: object, status: int = 200, **headers: str) -> Response:
@@ -18,7 +22,7 @@ def reply(value: object, status: int = 200, **headers: str) -> Response:
     return Response(_encoder.encode(value), status, named, "application/json")
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*statuses: int) -> Described:
     """Return what a route's description says of these failures, and those of all routes."""
-    told: dict[str, Any] = {"model": ProblemOut, "content": {"application/problem+json": {}}}
-    return dict.fromkeys(sorted({400, 401, 403, 413, 422, 429, 500, 503, *statuses}), told)
+    told = sorted({*_EVERYWHERE, *statuses})
+    return {status: {"description": CODES[status], "content": _PROBLEM} for status in told}

@@ -7,34 +7,74 @@ the OpenAPI document shows and the tests hold them to. Requests are validated he
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from memos.errors import InvalidInput
 from memos.forget import Mode
 from memos.retrieve.pack import Dedup
-from memos.types import Access, KeyScope, Role, Status, Tier
+from memos.types import Status, Tier
 
 Json = Any
 Info = dict[str, Json]
+CONTENTS: Final = {"text": "string", "messages": "array", "items": "array"}
+"""What can be remembered, and its type in JSON."""
+_DATE: Final = r"\d{4}-\d{2}-\d{2}"
+_ZONE: Final = r"[Zz]|[+-]\d{2}:?\d{2}"
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+User = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Id = Annotated[str, Field(min_length=1, max_length=200)]
+Moment = Annotated[
+    str,
+    Field(
+        max_length=40,
+        pattern=rf"^{_DATE}([Tt ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d{{1,9}})?)?({_ZONE})?)?$",
+        description="ISO 8601; UTC when it names no zone.",
+    ),
+]
+Cubes = Annotated[list[Name], Field(min_length=1, max_length=1000)]
+Limit = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class ProblemOut(BaseModel):
+    """Problem details (RFC 9457); ``code`` is stable, ``error`` is a class of ``memos.errors``."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    error: str | None = None
+    errors: list[dict[str, Json]] = Field(default_factory=list)
+    context: Info = Field(default_factory=dict)
+    trace_id: str | None = None
 
 
-class WhoIn(_In):
+class In(BaseModel):
+    """JSON has types of its own: "5" is no number here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class WhoIn(In):
     """Whose memories: the acting end user, and one cube (its own, when none is named)."""
 
-    user: Name | None = None
+    user: User | None = None
     cube: Name | None = None
 
 
 class AddIn(WhoIn):
     """What happened: messages, a text, or MemOS's textual memory items; one of the three."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": form}}}
+                for name, form in CONTENTS.items()
+            ]
+        }
+    )
     messages: list[dict[str, Json]] | None = None
     text: str | None = None
     items: list[dict[str, Json]] | None = None
@@ -47,9 +87,15 @@ class AddIn(WhoIn):
     confidence: Annotated[float, Field(ge=0, le=100)] | None = None
     tags: list[str] = Field(default_factory=list)
     info: Info = Field(default_factory=dict)
-    valid_from: datetime | None = None
-    valid_to: datetime | None = None
-    expires_at: datetime | None = None
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    expires_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _one_content(self) -> AddIn:
+        if len([name for name in CONTENTS if getattr(self, name) is not None]) != 1:
+            raise InvalidInput("give messages, text or items, one of the three", code="no_content")
+        return self
 
 
 class AddedOut(BaseModel):
@@ -57,6 +103,26 @@ class AddedOut(BaseModel):
 
     ids: list[str]
     stored: list[bool]
+
+
+class AddManyIn(WhoIn):
+    """Many adds; who and where of each stand here, unless it says them itself."""
+
+    adds: Annotated[list[AddIn], Field(min_length=1, max_length=1000)]
+
+
+class AddedOneOut(BaseModel):
+    """What became of one add: what it stored, or why it failed."""
+
+    ids: list[str] = Field(default_factory=list)
+    stored: list[bool] = Field(default_factory=list)
+    problem: ProblemOut | None = None
+
+
+class AddedManyOut(BaseModel):
+    """What became of every add, in order."""
+
+    results: list[AddedOneOut]
 
 
 class PlaceOut(BaseModel):
@@ -126,19 +192,30 @@ class HistoryOut(BaseModel):
     versions: list[MemoryOut]
 
 
-class SearchIn(_In):
+class ListIn(In):
+    """Which memories to list; ``cursor`` is the ``next`` of the last page."""
+
+    user: User | None = None
+    cubes: Cubes | None = None
+    where: Info | None = None
+    limit: Limit | None = None
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+    as_of: Moment | None = None
+
+
+class SearchIn(In):
     """A question, and how to answer it."""
 
     query: Annotated[str, Field(min_length=1)]
-    user: Name | None = None
-    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    user: User | None = None
+    cubes: Cubes | None = None
     where: Info | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] | None = None
+    limit: Limit | None = None
     budget: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     recipe: Name | None = None
     dedup: Dedup | None = None
-    at: datetime | None = None
-    as_of: datetime | None = None
+    at: Moment | None = None
+    as_of: Moment | None = None
     rerank: bool | None = None
 
 
@@ -189,17 +266,17 @@ class UpdateIn(WhoIn):
     confidence: Annotated[float, Field(ge=0, le=100)] | None = None
     tags: list[str] | None = None
     info: Info | None = None
-    valid_from: datetime | None = None
-    valid_to: datetime | None = None
-    expires_at: datetime | None = None
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    expires_at: Moment | None = None
     expect: Annotated[int, Field(ge=1)] | None = None
 
 
-class ForgetIn(_In):
+class ForgetIn(In):
     """Which memories to forget: named by id, or selected by a filter that is not empty."""
 
-    user: Name | None = None
-    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    user: User | None = None
+    cubes: Cubes | None = None
     ids: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
     where: Info | None = None
     mode: Mode = "retire"
@@ -212,21 +289,21 @@ class ForgottenOut(BaseModel):
     mode: Mode
 
 
-class ChatIn(_In):
+class ChatIn(In):
     """What the user says, and how to answer."""
 
     query: Annotated[str, Field(min_length=1)]
-    user: Name | None = None
+    user: User | None = None
     cube: Name | None = None
-    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
+    cubes: Cubes | None = None
     session: Name | None = None
     agent: Name | None = None
     app: Name | None = None
     batch_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     where: Info | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] | None = None
+    limit: Limit | None = None
     recipe: Name | None = None
-    at: datetime | None = None
+    at: Moment | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
     budget: Annotated[int, Field(ge=64, le=10_000_000)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -266,144 +343,6 @@ class ChatOut(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class CubeIn(_In):
-    """A new cube."""
-
-    id: Id
-    name: Name | None = None
-    user: Name | None = None
-
-
-class CubeOut(BaseModel):
-    """A container of memories."""
-
-    id: str
-    account: str
-    name: str
-    owner: str
-    created_at: datetime
-    version: int
-    registered: bool
-    held: list[tuple[str, Access]]
-
-
-class CubesOut(BaseModel):
-    """Cubes, by id."""
-
-    cubes: list[CubeOut]
-
-
-class RenameIn(_In):
-    """Another name."""
-
-    name: Name
-    user: Name | None = None
-
-
-class ShareIn(_In):
-    """What another user may do with a cube."""
-
-    access: Access = "read"
-    user: Name | None = None
-
-
-class GrantOut(BaseModel):
-    """Who may do what with a cube."""
-
-    id: str
-    account: str
-    principal: str
-    cube: str
-    access: Access
-    version: int
-
-
-class GrantsOut(BaseModel):
-    """Everybody who may use a cube."""
-
-    grants: list[GrantOut]
-
-
-class TransferIn(_In):
-    """A cube's new owner."""
-
-    to: Name
-    user: Name | None = None
-
-
-class UserIn(_In):
-    """A new user."""
-
-    id: Id
-    name: Name | None = None
-    role: Role = "USER"
-
-
-class UserChangeIn(_In):
-    """What to change of a user; what is not named stays."""
-
-    name: Name | None = None
-    role: Role | None = None
-    active: bool | None = None
-
-
-class UserOut(BaseModel):
-    """Somebody inside an account."""
-
-    id: str
-    account: str
-    name: str
-    created_at: datetime
-    version: int
-    role: Role
-    active: bool
-
-
-class UsersOut(BaseModel):
-    """Users, by id."""
-
-    users: list[UserOut]
-
-
-class KeyIn(_In):
-    """A new API key."""
-
-    name: Name
-    scopes: Annotated[list[KeyScope], Field(min_length=1)] = Field(
-        default_factory=lambda: ["read", "write"]
-    )
-    user: Name | None = None
-    cubes: Annotated[list[Name], Field(min_length=1)] | None = None
-    expires_at: datetime | None = None
-
-
-class KeyOut(BaseModel):
-    """What is kept of an API key."""
-
-    id: str
-    name: str
-    scopes: list[KeyScope]
-    user: str | None
-    cubes: list[str] | None
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-
-
-class KeysOut(BaseModel):
-    """Keys, oldest first."""
-
-    keys: list[KeyOut]
-
-
-class NewKeyOut(BaseModel):
-    """A key that was just made; ``token`` is shown now and never again."""
-
-    key: KeyOut
-    token: str
-
-
 class HealthOut(BaseModel):
     """Whether the process lives."""
 
@@ -417,16 +356,3 @@ class ReadyOut(BaseModel):
 
     ready: bool
     checks: dict[str, str]
-
-
-class ProblemOut(BaseModel):
-    """Problem details (RFC 9457); ``code`` is stable."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[dict[str, Json]] = Field(default_factory=list)
-    context: Info = Field(default_factory=dict)
-    trace_id: str | None = None

@@ -42,13 +42,16 @@ class Users:
             Conflict: The user exists, or somebody else owns a cube of that id.
             Forbidden: The role of ``by`` may not create such a user.
         """
-        check_id("user", id)
         check_role(role)
         await self._manager(by, role)
         return await self._create(id, name, role)
 
     async def ensure(self, id: str) -> User:
-        """Return the user, created when it does not exist; the first of an account is its ROOT."""
+        """Return the user, created when it does not exist; the first of an account is its ROOT.
+
+        Raises:
+            InvalidInput: It does not exist, and its id is none that a user may have.
+        """
         found = await self._store.get_entry(User, self._account, id)
         if found is not None:
             return found
@@ -131,6 +134,7 @@ class Users:
         return await self._change(structs.replace(await self._managed(id, by), active=True))
 
     async def _create(self, id: str, name: str | None, role: Role) -> User:
+        check_id("user", id)  # a slash would make its grants look like another user's
         if name is not None:
             check_name(name)
         user = User(id, self._account, name or id, self._now(), role=role)

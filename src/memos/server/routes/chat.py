@@ -1,4 +1,4 @@
-"""``/v1/chat``: answers from what is remembered, whole or as server-sent events."""
+"""``/v1/chat``: answers from what is remembered, whole or as server-sent events; what it took."""
 
 from __future__ import annotations
 
@@ -8,46 +8,66 @@ from contextlib import aclosing
 from typing import Any, Final, cast
 
 from anyio import CancelScope
-from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 
 from memos.chat.conversation import ChatStreamEvent, Recalled
 from memos.errors import MemosError
-from memos.options import ChatOptions
+from memos.options import ChatOptions, UsageOptions
 from memos.ports.models import ReasoningDelta, TextDelta
-from memos.server.deps import Visit, Visiting
-from memos.server.problems import of_error
+from memos.server.account_schemas import SpendingsOut
+from memos.server.deps import (
+    Acting,
+    Cube,
+    Cubes,
+    IdempotencyKey,
+    Instant,
+    Visit,
+    Visiting,
+    native,
+    present,
+)
+from memos.server.problems import body_of, of_error
 from memos.server.replies import problems, reply
 from memos.server.schemas import ChatIn, ChatOut
 from memos.telemetry import span
 from memos.wire import to_json
 
-router: Final = APIRouter(prefix="/v1/chat", tags=["chat"])
+router: Final = native("chat")
+_EVENT: Final = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["recalled", "delta", "reasoning", "done", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+"""What the document says of each event."""
 _HEADERS: Final = {"X-Accel-Buffering": "no"}
 
 
-@router.post("", response_model=ChatOut, responses=problems(404, 501, 502))
-async def chat(visit: Visiting, body: ChatIn) -> Response:
-    """Answer from what is remembered, and remember the exchange."""
+@router.post("/chat", response_model=ChatOut, responses=problems(409, 502))
+async def chat(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey = None) -> Response:
+    """Answer from what is remembered, and remember the exchange, once per key."""
+    options = await _options(visit, body, idempotency_key)
     with span("chat_seconds"):
-        return reply(await visit.mos.chat(body.query, **await _options(visit, body)))
+        return reply(await visit.mos.chat(body.query, **options))
 
 
 @router.post(
-    "/stream",
+    "/chat/stream",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        **problems(404, 501, 502),
+        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
+        **problems(409, 502),
     },
 )
-async def stream(visit: Visiting, body: ChatIn) -> Response:
+async def stream(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey = None) -> Response:
     """Answer piece by piece: the events ``recalled``, ``delta``, ``reasoning``, ``done``.
 
     What fails after the first event ends the stream with ``error``. Whoever goes away ends the
     answer; what was said until then is remembered.
     """
-    options = await _options(visit, body)
+    options = await _options(visit, body, idempotency_key)
     events = visit.mos.chat_stream(body.query, **options)
     try:
         first = await anext(events)  # what fails before anything was said has a status of its own
@@ -59,11 +79,23 @@ async def stream(visit: Visiting, body: ChatIn) -> Response:
     return StreamingResponse(lines, 200, _HEADERS, "text/event-stream")
 
 
-async def _options(visit: Visit, body: ChatIn) -> ChatOptions:
+@router.get("/usage", response_model=SpendingsOut, responses=problems())
+async def usage(
+    visit: Visiting,
+    user: Acting = None,
+    cube: Cube = None,
+    cubes: Cubes = None,
+    since: Instant = None,
+) -> Response:
+    """Return what chat models took for the cubes that the user may read, by day and model."""
+    options = await visit.options(present(user=user, cube=cube, cubes=cubes, since=since))
+    return reply(await visit.mos.usage(**cast("UsageOptions", options)))
+
+
+async def _options(visit: Visit, body: ChatIn, key: str | None) -> ChatOptions:
     visit.caller.limits.check_write()
-    given: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"query", "user"})
-    given["user"] = await visit.acting(body.user)
-    return cast("ChatOptions", given)
+    given: dict[str, Any] = {**body.model_dump(exclude_none=True), **present(batch_id=key)}
+    return cast("ChatOptions", await visit.options(given, "query"))
 
 
 async def _lines(
@@ -82,9 +114,7 @@ async def _lines(
                 await visit.tenants.check(visit.caller, user, cubes)
                 yield _line(event)
         except MemosError as error:
-            problem = of_error(error)
-            told = {"status": problem.status, "code": problem.code, "detail": problem.detail}
-            yield _sent("error", told)
+            yield _sent("error", body_of(of_error(error)))
 
 
 def _line(event: ChatStreamEvent) -> str:

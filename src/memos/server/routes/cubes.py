@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
-from memos.server.deps import Acting, Visiting
-from memos.server.replies import problems, reply
-from memos.server.schemas import (
+from memos.server.account_schemas import (
     CubeIn,
     CubeOut,
     CubesOut,
@@ -19,11 +16,13 @@ from memos.server.schemas import (
     ShareIn,
     TransferIn,
 )
+from memos.server.deps import Acting, Visiting, native
+from memos.server.replies import problems, reply
 
-router: Final = APIRouter(prefix="/v1/cubes", tags=["cubes"])
+router: Final = native("cubes", "/v1/cubes")
 
 
-@router.post("", status_code=201, response_model=CubeOut, responses=problems(404, 409))
+@router.post("", status_code=201, response_model=CubeOut, responses=problems(409))
 async def create(visit: Visiting, body: CubeIn) -> Response:
     """Create a cube that the acting user owns."""
     visit.caller.limits.check_write()
@@ -43,54 +42,54 @@ async def listing(
     return reply({"cubes": found})
 
 
-@router.get("/{id}", response_model=CubeOut, responses=problems(404))
+@router.get("/{id}", response_model=CubeOut, responses=problems())
 async def get(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Return a cube that the acting user may read."""
     return reply(await visit.mos.cubes.get(id, user=await visit.acting(user)))
 
 
-@router.patch("/{id}", response_model=CubeOut, responses=problems(404, 409))
+@router.patch("/{id}", response_model=CubeOut, responses=problems(409))
 async def rename(visit: Visiting, id: str, body: RenameIn) -> Response:
     """Give a cube another name."""
     user = await visit.acting(body.user)
     return reply(await visit.mos.cubes.rename(id, body.name, user=user))
 
 
-@router.get("/{id}/grants", response_model=GrantsOut, responses=problems(404))
+@router.get("/{id}/grants", response_model=GrantsOut, responses=problems())
 async def grants(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Return who may read or write a cube."""
     found = await visit.mos.cubes.grants(id, user=await visit.acting(user))
     return reply({"grants": found})
 
 
-@router.put("/{id}/grants/{to}", response_model=GrantOut, responses=problems(404, 409))
+@router.put("/{id}/grants/{to}", response_model=GrantOut, responses=problems(409))
 async def share(visit: Visiting, id: str, to: str, body: ShareIn) -> Response:
     """Let another user read a cube, or read and write it."""
     user = await visit.acting(body.user)
     return reply(await visit.mos.cubes.share(id, to, body.access, user=user))
 
 
-@router.delete("/{id}/grants/{of}", status_code=204, responses=problems(404, 409))
+@router.delete("/{id}/grants/{of}", status_code=204, responses=problems(409))
 async def revoke(visit: Visiting, id: str, of: str, user: Acting = None) -> Response:
     """Take back what was shared; it ends with the other's next call."""
     await visit.mos.cubes.revoke(id, of, user=await visit.acting(user))
     return Response(status_code=204)
 
 
-@router.post("/{id}/transfer", response_model=CubeOut, responses=problems(404, 409))
+@router.post("/{id}/transfer", response_model=CubeOut, responses=problems(409))
 async def transfer(visit: Visiting, id: str, body: TransferIn) -> Response:
     """Give a cube to another user."""
     user = await visit.acting(body.user)
     return reply(await visit.mos.cubes.transfer(id, body.to, user=user))
 
 
-@router.post("/{id}/unregister", response_model=CubeOut, responses=problems(404, 409))
+@router.post("/{id}/unregister", response_model=CubeOut, responses=problems(409))
 async def unregister(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Put a cube out of everybody's reach; its memories stay."""
     return reply(await visit.mos.cubes.unregister(id, user=await visit.acting(user)))
 
 
-@router.post("/{id}/register", response_model=CubeOut, responses=problems(404, 409))
+@router.post("/{id}/register", response_model=CubeOut, responses=problems(409))
 async def register(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Bring an unregistered cube back, with everybody's rights."""
     return reply(await visit.mos.cubes.register(id, user=await visit.acting(user)))

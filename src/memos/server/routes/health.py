@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from memos import __version__
 from memos.errors import MemosError
-from memos.server.deps import Visiting, tenants_of
+from memos.server.deps import Visiting, native, tenants_of
 from memos.server.metrics import Metrics
 from memos.server.replies import problems, reply
 from memos.server.schemas import HealthOut, ReadyOut
 
-router: Final = APIRouter(tags=["health"])
+router: Final = native("server", "")
 
 
 @router.get("/health", response_model=HealthOut)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
-from memos.errors import Forbidden, InvalidInput
-from memos.server.deps import Visit, Visiting
-from memos.server.replies import problems, reply
-from memos.server.schemas import (
+from memos.errors import Forbidden, InvalidInput, NotFound
+from memos.server.account_schemas import (
     KeyIn,
     KeyOut,
     KeysOut,
@@ -21,40 +18,61 @@ from memos.server.schemas import (
     UserOut,
     UsersOut,
 )
-from memos.types import ApiKey
+from memos.server.deps import Acting, Visit, Visiting, native
+from memos.server.replies import problems, reply
+from memos.types import ApiKey, User
 from memos.users.keys import NewKey, covers, shown
 
-router: Final = APIRouter(prefix="/v1", tags=["accounts"])
+router: Final = native("accounts")
 
 
 @router.post("/users", status_code=201, response_model=UserOut, responses=problems(409))
-async def create_user(visit: Visiting, body: UserIn) -> Response:
+async def create_user(visit: Visiting, body: UserIn, user: Acting = None) -> Response:
     """Create a user and its private cube."""
-    visit.caller.limits.check_manage()
-    return reply(await visit.mos.users.create(body.id, name=body.name, role=body.role), 201)
+    by = await _manager(visit, user)
+    made = await visit.mos.users.create(body.id, name=body.name, role=body.role, by=by)
+    return reply(made, 201)
 
 
 @router.get("/users", response_model=UsersOut, responses=problems())
-async def list_users(visit: Visiting) -> Response:
+async def list_users(visit: Visiting, user: Acting = None) -> Response:
     """Return the users of the account."""
-    visit.caller.limits.check_manage()
-    return reply({"users": await visit.mos.users.list()})
+    by = await _manager(visit, user)
+    return reply({"users": await visit.mos.users.list(by=by)})
 
 
-@router.patch("/users/{id}", response_model=UserOut, responses=problems(404, 409))
-async def change_user(visit: Visiting, id: str, body: UserChangeIn) -> Response:
+@router.get("/users/{id}", response_model=UserOut, responses=problems())
+async def get_user(visit: Visiting, id: str, user: Acting = None) -> Response:
+    """Return a user."""
+    for found in await visit.mos.users.list(by=await _manager(visit, user)):
+        if found.id == id:
+            return reply(found)
+    raise NotFound(f"user {id!r} does not exist", code="unknown_user")
+
+
+@router.put("/users/{id}", response_model=UserOut, responses=problems(409))
+async def ensure_user(visit: Visiting, id: str, user: Acting = None) -> Response:
+    """Return a user, created when it does not exist."""
+    await visit.gate.actor(await _manager(visit, user), "manage_users")
+    return reply(await visit.mos.users.ensure(id))
+
+
+@router.patch("/users/{id}", response_model=UserOut, responses=problems(409))
+async def change_user(
+    visit: Visiting, id: str, body: UserChangeIn, user: Acting = None
+) -> Response:
     """Rename a user, give it another role, deactivate or activate it."""
-    visit.caller.limits.check_manage()
+    by = await _manager(visit, user)
     users = visit.mos.users
-    if not body.model_fields_set:
-        raise InvalidInput("nothing to change; name one of: name, role, active", code="empty")
-    changed = await users.get(id)
+    changed: User | None = None
     if body.name is not None:
-        changed = await users.rename(id, body.name)
+        changed = await users.rename(id, body.name, by=by)
     if body.role is not None:
-        changed = await users.set_role(id, body.role)
+        changed = await users.set_role(id, body.role, by=by)
     if body.active is not None:
-        changed = await (users.activate(id) if body.active else users.deactivate(id))
+        changed = await (users.activate if body.active else users.deactivate)(id, by=by)
+    if changed is None:
+        raise InvalidInput("nothing to change; name one of: name, role, active", code="empty")
     return reply(changed)
 
 
@@ -83,7 +101,7 @@ async def list_keys(visit: Visiting) -> Response:
     return reply({"keys": [shown(key) for key in found if _covered(visit, key)]})
 
 
-@router.post("/keys/{id}/rotate", response_model=NewKeyOut, responses=problems(404, 409))
+@router.post("/keys/{id}/rotate", response_model=NewKeyOut, responses=problems(409))
 async def rotate_key(visit: Visiting, id: str) -> Response:
     """Give a key another secret; the former one is refused from now on."""
     visit.caller.limits.check_manage()
@@ -92,13 +110,18 @@ async def rotate_key(visit: Visiting, id: str) -> Response:
     return reply(_new(await keys.rotate(account, id)))
 
 
-@router.delete("/keys/{id}", response_model=KeyOut, responses=problems(404, 409))
+@router.delete("/keys/{id}", response_model=KeyOut, responses=problems(409))
 async def revoke_key(visit: Visiting, id: str) -> Response:
     """Refuse a key from now on."""
     visit.caller.limits.check_manage()
     keys, account = visit.tenants.keys, visit.caller.account
     _check_covered(visit, await keys.get(account, id))
     return reply(shown(await keys.revoke(account, id)))
+
+
+async def _manager(visit: Visit, user: str | None) -> str:
+    visit.caller.limits.check_manage()
+    return await visit.acting(user)
 
 
 def _covered(visit: Visit, key: ApiKey) -> bool:

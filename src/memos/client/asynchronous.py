@@ -1,0 +1,323 @@
+"""``AsyncClient``: for event loops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Self, Unpack
+
+import anyio
+import httpx
+
+from memos import options as opt
+from memos.chat.accounting import UsageReport
+from memos.chat.conversation import ChatResult, ChatStreamEvent
+from memos.client import accounts, memories
+from memos.client.calls import Call, T, given
+from memos.client.connection import LIMITS, headers_of, timeout_of
+from memos.client.events import Events
+from memos.client.retry import Attempts, Retries
+from memos.client.values import AddedOne, Key, NewKey
+from memos.mos import AddResult, ForgetResult
+from memos.ports.transfer import CubeStats
+from memos.retrieve.pipeline import SearchResult
+from memos.types import Access, Cube, Grant, KeyScope, Memory, MemoryPage, Role, User
+
+
+class _Sender:
+    """Sends calls, again where that may help."""
+
+    def __init__(self, http: httpx.AsyncClient, retries: Retries) -> None:
+        self.http = http
+        self._retries = retries
+
+    async def send(self, call: Call[T]) -> T:
+        attempts = Attempts(self._retries, repeatable=call.repeatable)
+        while True:
+            try:
+                response = await self.http.send(call.request(self.http))
+            except httpx.TransportError as error:
+                wait = attempts.lost(error)
+            else:
+                wait = attempts.answered(response)
+                if wait is None:
+                    return call.result(response)
+            await anyio.sleep(wait)
+
+    @asynccontextmanager
+    async def stream(self, call: Call[T]) -> AsyncGenerator[httpx.Response]:
+        """Send a call whose answer is read as it comes; nothing of it is sent again."""
+        attempts = Attempts(Retries(attempts=1), repeatable=False)
+        try:
+            response = await self.http.send(call.request(self.http), stream=True)
+            try:
+                if response.is_error:
+                    await response.aread()
+                    attempts.answered(response)
+                yield response
+            finally:
+                await response.aclose()
+        except httpx.TransportError as error:
+            attempts.lost(error)
+
+
+class AsyncClientUsers:
+    """Users of the account; see ``memos.users.service.Users``. Needs a key with ``admin``."""
+
+    def __init__(self, sender: _Sender) -> None:
+        self._sender = sender
+
+    async def create(
+        self, id: str, *, name: str | None = None, role: Role = "USER", by: str | None = None
+    ) -> User:
+        """Create a user and its private cube."""
+        return await self._sender.send(accounts.make_user(given(id=id, name=name, role=role), by))
+
+    async def ensure(self, id: str) -> User:
+        """Return the user, created when it does not exist."""
+        return await self._sender.send(accounts.user("PUT", id))
+
+    async def get(self, id: str) -> User:
+        """Return a user."""
+        return await self._sender.send(accounts.user("GET", id))
+
+    async def list(self, *, by: str | None = None) -> list[User]:
+        """Return all users, by id."""
+        return await self._sender.send(accounts.users(by))
+
+    async def rename(self, id: str, name: str, *, by: str | None = None) -> User:
+        """Give a user another name."""
+        return await self._sender.send(accounts.change_user(id, by, name=name))
+
+    async def set_role(self, id: str, role: Role, *, by: str | None = None) -> User:
+        """Give a user another role."""
+        return await self._sender.send(accounts.change_user(id, by, role=role))
+
+    async def deactivate(self, id: str, *, by: str | None = None) -> User:
+        """Refuse every call of a user from now on."""
+        return await self._sender.send(accounts.change_user(id, by, active=False))
+
+    async def activate(self, id: str, *, by: str | None = None) -> User:
+        """Let a deactivated user act again."""
+        return await self._sender.send(accounts.change_user(id, by, active=True))
+
+
+class AsyncClientCubes:
+    """Cubes of the account; see ``memos.users.sharing.Cubes``."""
+
+    def __init__(self, sender: _Sender) -> None:
+        self._sender = sender
+
+    async def create(self, id: str, *, name: str | None = None, owner: str | None = None) -> Cube:
+        """Create a cube that its owner may read and write."""
+        return await self._sender.send(accounts.make_cube(id, name, owner))
+
+    async def get(self, id: str, *, user: str | None = None) -> Cube:
+        """Return a cube that ``user`` may read."""
+        return await self._sender.send(accounts.cube(id, user))
+
+    async def list(self, *, user: str | None = None, unregistered: bool = False) -> list[Cube]:
+        """Return the cubes that ``user`` may read, by id."""
+        return await self._sender.send(accounts.cubes(user, unregistered=unregistered))
+
+    async def grants(self, id: str, *, user: str | None = None) -> list[Grant]:
+        """Return who may read or write a cube."""
+        return await self._sender.send(accounts.grants(id, user))
+
+    async def rename(self, id: str, name: str, *, user: str | None = None) -> Cube:
+        """Give a cube another name."""
+        return await self._sender.send(accounts.rename_cube(id, name, user))
+
+    async def share(
+        self, id: str, to: str, access: Access = "read", *, user: str | None = None
+    ) -> Grant:
+        """Let another user read a cube, or read and write it."""
+        return await self._sender.send(accounts.share(id, to, access, user))
+
+    async def revoke(self, id: str, of: str, *, user: str | None = None) -> None:
+        """Take back what was shared."""
+        return await self._sender.send(accounts.revoke(id, of, user))
+
+    async def transfer(self, id: str, to: str, *, user: str | None = None) -> Cube:
+        """Give a cube to another user."""
+        return await self._sender.send(accounts.give(id, to, user))
+
+    async def unregister(self, id: str, *, user: str | None = None) -> Cube:
+        """Put a cube out of reach, and keep its memories."""
+        return await self._sender.send(accounts.register(id, "unregister", user))
+
+    async def register(self, id: str, *, user: str | None = None) -> Cube:
+        """Bring an unregistered cube back."""
+        return await self._sender.send(accounts.register(id, "register", user))
+
+
+class AsyncClientKeys:
+    """API keys of the account. Needs a key with ``admin``."""
+
+    def __init__(self, sender: _Sender) -> None:
+        self._sender = sender
+
+    async def create(
+        self,
+        name: str,
+        *,
+        scopes: Sequence[KeyScope] = ("read", "write"),
+        user: str | None = None,
+        cubes: Sequence[str] | None = None,
+        expires_at: datetime | None = None,
+    ) -> NewKey:
+        """Make a key; its token is shown now and never again."""
+        body = given(name=name, scopes=scopes, user=user, cubes=cubes, expires_at=expires_at)
+        return await self._sender.send(accounts.make_key(body))
+
+    async def list(self) -> list[Key]:
+        """Return the keys that one may manage, oldest first."""
+        return await self._sender.send(accounts.keys())
+
+    async def rotate(self, id: str) -> NewKey:
+        """Give a key another secret; the former one is refused from now on."""
+        return await self._sender.send(accounts.rotate(id))
+
+    async def revoke(self, id: str) -> Key:
+        """Refuse a key from now on."""
+        return await self._sender.send(accounts.refuse(id))
+
+
+class _Talking:
+    """Chatting, and what it took."""
+
+    _sender: _Sender
+
+    async def chat(self, query: str, **options: Unpack[opt.ChatOptions]) -> ChatResult:
+        """Answer from what is remembered; see ``AsyncMOS.chat``."""
+        return await self._sender.send(memories.chat(query, {**options}))
+
+    async def chat_stream(
+        self, query: str, **options: Unpack[opt.ChatOptions]
+    ) -> AsyncGenerator[ChatStreamEvent, None]:
+        """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
+        events = Events()
+        async with self._sender.stream(memories.chat_stream(query, {**options})) as response:
+            async for line in response.aiter_lines():
+                if (event := events.take(line)) is not None:
+                    yield event
+        events.end()
+
+    async def usage(self, **options: Unpack[opt.UsageOptions]) -> UsageReport:
+        """Return what chat models took; see ``AsyncMOS.usage``."""
+        return await self._sender.send(memories.usage({**options}))
+
+
+class AsyncClient(_Talking):
+    """The methods of ``MOS`` over HTTP.
+
+    It belongs to one event loop::
+
+        async with AsyncClient("http://127.0.0.1:8000", api_key="mk_...") as memos:
+            await memos.add("Zoe is allergic to peanuts.", user="zoe")
+            found = await memos.search("What must Zoe not eat?", user="zoe")
+            print(found.hits[0].memory.text)
+
+    It raises the errors of ``MOS``, ``Timeout`` and ``UpstreamError`` when the server cannot be
+    reached.
+
+    Attributes:
+        users: Create, list, rename users, give them roles, deactivate them.
+        cubes: Create, list, share, transfer, unregister cubes.
+        keys: Make, list, rotate, revoke API keys.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 60.0,
+        retries: Retries | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            base_url: Where the server is.
+            api_key: The key; a server on this machine may need none.
+            timeout_s: How long an answer, or a pause in it, may take.
+            retries: How failures that may pass are met.
+            transport: What sends requests in place of the network.
+        """
+        http = httpx.AsyncClient(
+            base_url=base_url, headers=headers_of(api_key), timeout=timeout_of(timeout_s),
+            limits=LIMITS, transport=transport,
+        )  # fmt: skip
+        self._sender = _Sender(http, retries or Retries())
+        self.users = AsyncClientUsers(self._sender)
+        self.cubes = AsyncClientCubes(self._sender)
+        self.keys = AsyncClientKeys(self._sender)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        type_: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; harmless when repeated."""
+        await self._sender.http.aclose()
+
+    async def add(self, content: object, **options: Unpack[opt.AddOptions]) -> AddResult:
+        """Remember a text, messages, or MemOS's items; see ``AsyncMOS.add``."""
+        return await self._sender.send(memories.add(content, {**options}))
+
+    async def add_many(
+        self, contents: Sequence[object], **options: Unpack[opt.AddOptions]
+    ) -> list[AddedOne]:
+        """Remember many things in one call; what fails does so alone, as its ``error``."""
+        return await self._sender.send(memories.add_many(contents, {**options}))
+
+    async def search(self, query: str, **options: Unpack[opt.SearchOptions]) -> SearchResult:
+        """Find what answers ``query``; see ``AsyncMOS.search``."""
+        return await self._sender.send(memories.search(query, {**options}))
+
+    async def get(self, id: str, *, resolve: bool = False, **who: Unpack[opt.Where]) -> Memory:
+        """Return a memory; see ``AsyncMOS.get``."""
+        return await self._sender.send(memories.get(id, {**who}, resolve=resolve))
+
+    async def get_all(self, **options: Unpack[opt.ListOptions]) -> MemoryPage:
+        """Return a page of memories; see ``AsyncMOS.get_all``."""
+        return await self._sender.send(memories.get_all({**options}))
+
+    async def iter_all(self, **options: Unpack[opt.ListOptions]) -> AsyncIterator[Memory]:
+        """Yield memories page by page, ``limit`` of them a call."""
+        asked = {**options}
+        while True:
+            page = await self._sender.send(memories.get_all(asked))
+            for memory in page.items:
+                yield memory
+            if page.next is None:
+                return
+            asked["cursor"] = page.next
+
+    async def history(self, id: str, **who: Unpack[opt.Where]) -> list[Memory]:
+        """Return every version of a memory; see ``AsyncMOS.history``."""
+        return await self._sender.send(memories.history(id, {**who}))
+
+    async def update(self, id: str, **changes: Unpack[opt.UpdateOptions]) -> Memory:
+        """Store a new version of a memory; see ``AsyncMOS.update``."""
+        return await self._sender.send(memories.update(id, {**changes}))
+
+    async def forget(
+        self, ids: str | Sequence[str] | None = None, **options: Unpack[opt.ForgetOptions]
+    ) -> ForgetResult:
+        """Retire or erase memories; see ``AsyncMOS.forget``."""
+        return await self._sender.send(memories.forget(ids, {**options}))
+
+    async def stats(self, **who: Unpack[opt.Who]) -> CubeStats:
+        """Count what a cube holds; see ``AsyncMOS.stats``."""
+        return await self._sender.send(accounts.stats({**who}))
