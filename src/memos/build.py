@@ -26,7 +26,7 @@ from memos.mos import Defaults, Parts
 from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.models import ChatMessage, ChatModel, Embedder, Generation, Reranker
-from memos.ports.stores import AccountStore, FeatureIndex
+from memos.ports.stores import AccountStore, FeatureIndex, RecordStore
 from memos.registry import missing_extra, resolve
 from memos.retrieve.features import LaneFeatures
 from memos.retrieve.pipeline import Retrieve
@@ -114,6 +114,11 @@ class Engine:
     def accounts(self) -> AccountStore:
         """Users, cubes, grants and keys of all accounts."""
         return _need(self.store.accounts, "store", Role.ACCOUNTS)
+
+    @property
+    def records(self) -> RecordStore:
+        """The memories of all accounts; a scope says which of them."""
+        return _need(self.store.records, "store", Role.RECORDS)
 
     def gate(self, account: str, limits: Limits = UNLIMITED) -> Gate:
         """Return what decides who may do what in an account."""

@@ -107,8 +107,28 @@ def parse(tree: object) -> Filter:
 
 
 def selects_everything(where: Filter) -> bool:
-    """Whether ``where`` is the empty selector, which no deleting call accepts."""
-    return isinstance(where, And) and all(selects_everything(part) for part in where.parts)
+    """Whether ``where`` is an empty selector in any dress, which no deleting call accepts."""
+    match where:
+        case Test():
+            return False
+        case And(parts):
+            return all(selects_everything(part) for part in parts)
+        case Or(parts):
+            return any(selects_everything(part) for part in parts)
+        case Not(part):
+            return _selects_nothing(part)
+
+
+def _selects_nothing(where: Filter) -> bool:
+    match where:
+        case Test(_, operator, value):
+            return operator == "in" and value == ()
+        case And(parts):
+            return any(_selects_nothing(part) for part in parts)
+        case Or(parts):
+            return all(_selects_nothing(part) for part in parts)
+        case Not(part):
+            return selects_everything(part)
 
 
 def leaves(where: Filter) -> Iterator[Test]:

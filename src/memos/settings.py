@@ -6,6 +6,7 @@ MemOS's own environment names (``memos.mosconfig``) > defaults.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, cast
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+)
 
 from memos import mosconfig
 from memos.errors import ConfigError
@@ -77,6 +86,10 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _parsed(value: object) -> object:
+    return cast("object", json.loads(value)) if isinstance(value, str) else value
+
+
 class NetworkSettings(_Section):
     """What may be fetched when a caller names an address."""
 
@@ -87,6 +100,14 @@ class NetworkSettings(_Section):
     )
     max_megabytes: int = Field(default=4096, ge=1, description="Largest answer, in MB.")
     timeout_s: float = Field(default=600.0, gt=0, description="Longest fetch, in seconds.")
+
+
+class DefaultKey(_Section):
+    """The API key with which callers act who speak one of MemOS's dialects and send none."""
+
+    dialect: Literal["product", "openmem", "start"]
+    network: IPvAnyNetwork
+    key: SecretStr
 
 
 class ServerSettings(_Section):
@@ -106,6 +127,11 @@ class ServerSettings(_Section):
     pepper: SecretStr | None = Field(
         default=None,
         description="Secret under which digests of keys are made; kept in a file if unset.",
+    )
+    default_keys: Annotated[tuple[DefaultKey, ...], BeforeValidator(_parsed)] = Field(
+        default=(),
+        description="Keys for MemOS's clients that send none: a list of `{dialect, network, key}`, "
+        "the dialect being `product`, `openmem` or `start`; JSON in the environment.",
     )
     requests_per_minute: int = Field(
         default=6000, ge=1, description="Requests of one key, or one address, in the long run."

@@ -14,6 +14,8 @@ from memos import settings as configuration
 from memos.build import Engine, open_engine
 from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.server import problems
+from memos.server.compat.envelopes import formed
+from memos.server.compat.routers import DIALECT_ROUTERS
 from memos.server.context import BodyLimit, RequestContext
 from memos.server.document import Described
 from memos.server.limits import Buckets
@@ -54,8 +56,8 @@ def create_app(
         separate_input_output_schemas=False,
     )
     app.state.metrics = Metrics()
-    problems.install(app)
-    for router in ROUTERS:
+    problems.install(app, formed)
+    for router in (*ROUTERS, *DIALECT_ROUTERS):
         app.include_router(router)
     app.add_middleware(BodyLimit, most_bytes=settings.server.max_body_megabytes * _MB)
     app.add_middleware(RequestContext)

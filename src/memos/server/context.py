@@ -12,7 +12,7 @@ import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from memos.server.problems import Problem, answer
+from memos.server.problems import Problem, formed
 from memos.telemetry import bind, observe
 
 _logger: Final = logging.getLogger(__name__)
@@ -115,4 +115,4 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = f"the body may have at most {self._most} bytes"
-        await answer(Problem(413, "too_large", detail))(scope, receive, send)
+        await formed(scope, Problem(413, "too_large", detail))(scope, receive, send)

@@ -6,16 +6,17 @@ Whatever goes wrong, the status says so: nothing answers 200 for a failure.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from memos.errors import MemosError, RateLimited, Unauthenticated, UpstreamError
 from memos.telemetry import bound
@@ -54,8 +55,13 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of ``app`` end in problem details."""
+Form: TypeAlias = Callable[[Scope, Problem], Response]
+"""Gives a problem the form of the API that a request belongs to."""
+
+
+def install(app: FastAPI, form: Form) -> None:
+    """Let every error of ``app`` end in an answer of ``form``."""
+    app.state.form = form
     app.add_exception_handler(MemosError, _memos)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
@@ -103,21 +109,26 @@ def body_of(problem: Problem) -> dict[str, object]:
     }
 
 
-async def _memos(_request: Request, error: Exception) -> Response:
+def formed(scope: Scope, problem: Problem) -> Response:
+    """Return a problem in the form that its request asks for."""
+    return cast("Form", scope["app"].state.form)(scope, problem)
+
+
+async def _memos(request: Request, error: Exception) -> Response:
     problem = of_error(cast("MemosError", error))
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.warning("failed", extra={"code": problem.code, "status": problem.status})
-    return answer(problem)
+    return formed(request.scope, problem)
 
 
-async def _validation(_request: Request, error: Exception) -> Response:
+async def _validation(request: Request, error: Exception) -> Response:
     found = cast("Sequence[Mapping[str, Any]]", cast("RequestValidationError", error).errors())
     errors = [
         {"loc": [str(part) for part in item["loc"]], "msg": item["msg"], "type": item["type"]}
         for item in found
     ]
     told = "; ".join(f"{'.'.join(item['loc'])}: {item['msg']}" for item in errors[:5])
-    return answer(Problem(422, "invalid_input", told, errors=errors))
+    return formed(request.scope, Problem(422, "invalid_input", told, errors=errors))
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -126,7 +137,7 @@ async def _http(request: Request, error: Exception) -> Response:
     headers = dict(raised.headers or {})
     if raised.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
-    return answer(Problem(raised.status_code, code, raised.detail, headers=headers))
+    return formed(request.scope, Problem(raised.status_code, code, raised.detail, headers=headers))
 
 
 def _methods(request: Request) -> set[str]:
@@ -139,10 +150,10 @@ def _methods(request: Request) -> set[str]:
     return found
 
 
-async def _unexpected(_request: Request, error: Exception) -> Response:
+async def _unexpected(request: Request, error: Exception) -> Response:
     _logger.error("failed unexpectedly", exc_info=error)
     detail = "something failed that should not; the log knows it by the trace id"
-    return answer(Problem(500, "internal", detail))
+    return formed(request.scope, Problem(500, "internal", detail))
 
 
 def _is_plain(value: object) -> bool:

@@ -47,13 +47,16 @@ class Tenants:
         self._lock = anyio.Lock()
 
     async def caller(self, request: Request) -> Caller:
-        """Return who makes a request.
+        """Return who makes a request; see ``holder``."""
+        return await self.holder(request, token_of(request.headers))
+
+    async def holder(self, request: Request, token: str | None) -> Caller:
+        """Return who makes a request with a key, or with none.
 
         Raises:
             Unauthenticated: No key where one is needed, or one that is not valid.
             RateLimited: Too many requests.
         """
-        token = token_of(request.headers)
         if token is None:
             if not (self.engine.settings.server.open_loopback and is_local(request)):
                 raise Unauthenticated(
@@ -134,9 +137,14 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
+def is_forwarded(request: Request) -> bool:
+    """Whether a proxy says that it passes a request on."""
+    return any(name in request.headers for name in _FORWARDED)
+
+
 def is_local(request: Request) -> bool:
     """Whether a request comes from this machine itself, and not through a proxy on it."""
-    if any(name in request.headers for name in _FORWARDED):
+    if is_forwarded(request):
         return False
     try:
         return ipaddress.ip_address(address_of(request)).is_loopback

@@ -134,6 +134,24 @@ class Gate:
             )
         return user
 
+    async def whole(self) -> tuple[Scope, Mapping[str, Cube]]:
+        """Return what the credentials reach when no end user is named, and the cubes in it.
+
+        Credentials that may act for any user reach every registered cube of the account: they
+        could as well name each cube's owner. Those of one user reach what that user may.
+        """
+        only = self.limits.user
+        cubes = {
+            cube.id: cube
+            for cube in await self.store.list_entries(Cube, self.account)
+            if cube.registered and self.reaches(cube.id)
+        }
+        if only is not None:
+            scope = await self.scope(only)
+            return scope, {id: cubes[id] for id in cubes if id in scope.grants}
+        access: Access = "write" if self.limits.write else "read"
+        return Scope(self.account, "", dict.fromkeys(cubes, access)), cubes
+
     def _held(self, user: User, grants: Sequence[Grant]) -> dict[str, Access]:
         write = self.limits.write and may(user, "write")
         return {

@@ -222,6 +222,11 @@ def new_token() -> str:
     return f"{_PREFIX}_{id}_{secret}"
 
 
+def is_token(text: str) -> bool:
+    """Whether a text has the form of a key; what has not opens nothing, anywhere."""
+    return _parsed(text) is not None
+
+
 def _parsed(token: str) -> tuple[str, str] | None:
     parts = token.split("_", 2)
     if len(parts) != _PARTS or parts[0] != _PREFIX or not token.isascii():

@@ -1,0 +1,203 @@
+"""Who calls in a dialect: its key, the end users and cubes that a body names, and ids alone.
+
+Old clients send whatever they hold as a key, and the plugins refuse to start without one. So a
+text that cannot be a key of this server counts as none, in the dialects alone: it opens what no
+key opens, which is this machine's own account on loopback, or what the operator bound.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from pydantic import IPvAnyNetwork
+
+from memos.errors import Conflict, Forbidden, InvalidInput, NotFound
+from memos.server.compat.envelopes import Dialect
+from memos.server.deps import Visit, tenants_of
+from memos.server.tenants import address_of, is_forwarded, is_local
+from memos.settings import ServerSettings
+from memos.types import Memory, Scope
+from memos.users.access import Gate
+from memos.users.keys import is_token
+
+_SCHEMES: Final = ("bearer ", "token ")
+AGENT: Final = "agent:"
+"""Begins the name of the end user that an agent is, when a call names an agent and nobody else."""
+MOST_NAMED: Final = 100
+"""Cubes or end users that one call may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A memory that a call named by its id alone, and the end user to act as."""
+
+    memory: Memory
+    user: str
+
+    @property
+    def who(self) -> dict[str, str]:
+        """What a call of the engine has to say to reach it."""
+        return {"user": self.user, "cube": self.memory.place.cube}
+
+
+class Calling:
+    """The dependency that authenticates a request of one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect: Dialect = dialect
+
+    async def __call__(self, request: Request) -> Visit:
+        """Return the visit that a request is, once its credentials are checked."""
+        tenants = tenants_of(request)
+        request.state.dialect = self._dialect
+        token = token_for(request, self._dialect, tenants.engine.settings.server)
+        caller = await tenants.holder(request, token)
+        return Visit(tenants, caller, await tenants.memory(caller))
+
+
+Product = Annotated[Visit, Depends(Calling("product"))]
+Openmem = Annotated[Visit, Depends(Calling("openmem"))]
+Start = Annotated[Visit, Depends(Calling("start"))]
+
+
+def token_for(request: Request, dialect: Dialect, settings: ServerSettings) -> str | None:
+    """Return the key that a request of a dialect is made with."""
+    token = _sent(request.headers)
+    if token is not None and is_token(token):
+        return token
+    for entry in settings.default_keys:
+        if entry.dialect == dialect and _within(request, entry.network):
+            return entry.key.get_secret_value()
+    if settings.open_loopback and is_local(request):
+        return None
+    return token
+
+
+async def subject(visit: Visit, user: str | None, agent: str | None = None) -> str:
+    """Return the end user who acts, created on first use: a user, or an agent by itself.
+
+    Raises:
+        InvalidInput: A user is called like an agent.
+    """
+    if user is not None and user.startswith(AGENT):
+        raise InvalidInput(f"user_id: ids that begin with {AGENT!r} are agents'", code="invalid_id")
+    return await visit.acting(AGENT + agent if user is None and agent is not None else user)
+
+
+async def reaching(visit: Visit, user: str, cubes: Sequence[str]) -> list[str]:
+    """Return the cubes that a call names, each once; new ones become the end user's.
+
+    Raises:
+        InvalidInput: There are too many.
+        NotFound: One belongs to somebody else.
+    """
+    named = list(dict.fromkeys(cubes)) or [user]
+    if len(named) > MOST_NAMED:
+        raise InvalidInput(f"a call may name {MOST_NAMED} cubes, not {len(named)}")
+    for cube in named:
+        if cube != user:
+            await _ensure(visit, cube, user)
+    return named
+
+
+async def owner(visit: Visit, user: str | None, cube: str) -> str:
+    """Return who acts on a cube: who is named, else its owner, else whoever is called like it.
+
+    MemOS calls a user's cube like the user, and names the cube alone on some routes.
+    """
+    if user is not None or visit.caller.limits.user is not None:
+        return await subject(visit, user)
+    _, cubes = await _gate(visit).whole()
+    return cubes[cube].owner if cube in cubes else await subject(visit, cube)
+
+
+async def scope_of(visit: Visit, user: str, cubes: Sequence[str]) -> Scope:
+    """Return what an end user may read of cubes."""
+    return await _gate(visit).scope(user, cubes)
+
+
+async def locate(
+    visit: Visit, ids: Sequence[str], user: str | None = None, cubes: Sequence[str] | None = None
+) -> list[Found]:
+    """Return the live memories that ids name, for a named end user or for the credentials alone.
+
+    Unknown and deleted ones are left out; of an id that several cubes hold, each comes.
+    """
+    gate = _gate(visit)
+    scope, known = await gate.whole()
+    if user is not None:
+        scope = await gate.scope(await subject(visit, user))
+    records = visit.tenants.engine.records
+    only = visit.caller.limits.user or user
+    return [
+        Found(memory, only or known[memory.place.cube].owner)
+        for memory in await records.get(list(dict.fromkeys(ids)), scope)
+        if memory.retired_at is None and (cubes is None or memory.place.cube in cubes)
+    ]
+
+
+async def found(visit: Visit, id: str, user: str | None = None) -> Found:
+    """Return the one memory of an id.
+
+    Raises:
+        NotFound: There is none.
+        Conflict: Several cubes have one.
+    """
+    held = await locate(visit, [id], user)
+    if not held:
+        raise NotFound(f"there is no memory {id!r}", code="unknown_memory")
+    if len(held) > 1:
+        raise Conflict(f"several cubes have a memory {id!r}; name the cube", code="ambiguous")
+    return held[0]
+
+
+async def everywhere(visit: Visit) -> dict[str, str]:
+    """Return cube -> who acts on it, for all that the credentials may change."""
+    scope, cubes = await _gate(visit).whole()
+    only = visit.caller.limits.user
+    return {id: only or cube.owner for id, cube in cubes.items() if scope.may(id, "write")}
+
+
+async def exists(visit: Visit, cube: str) -> bool:
+    """Whether there is a cube of that id, as far as the credentials reach."""
+    _, cubes = await _gate(visit).whole()
+    return cube in cubes
+
+
+async def _ensure(visit: Visit, cube: str, user: str) -> None:
+    cubes = visit.mos.cubes
+    try:
+        await cubes.get(cube, user=user)
+    except NotFound:
+        if not visit.caller.limits.write:
+            raise
+        try:
+            await cubes.create(cube, owner=user)
+        except (Conflict, Forbidden):  # somebody else's, or made meanwhile by the same user
+            await cubes.get(cube, user=user)
+
+
+def _gate(visit: Visit) -> Gate:
+    return visit.tenants.engine.gate(visit.caller.account, visit.caller.limits)
+
+
+def _sent(headers: Mapping[str, str]) -> str | None:
+    """Return what stands in the header Authorization, with or without a scheme."""
+    value = headers.get("authorization", "").strip()
+    for scheme in _SCHEMES:
+        if f"{value} ".lower().startswith(scheme):
+            value = value[len(scheme) :].strip()
+    return value or None
+
+
+def _within(request: Request, network: IPvAnyNetwork) -> bool:
+    if is_forwarded(request):
+        return False  # the address is the proxy's
+    try:
+        return ipaddress.ip_address(address_of(request)) in network
+    except ValueError:
+        return False

@@ -1,0 +1,26 @@
+"""The routers of the dialects, in the order in which paths are looked up."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from memos.server.compat import openmem, product
+from memos.server.compat.envelopes import OPENMEM, PRODUCT
+from memos.server.compat.unbuilt import add_unbuilt
+
+add_unbuilt(product.router, "product")
+add_unbuilt(openmem.router, "openmem")
+
+
+def _under(prefix: str, router: APIRouter) -> APIRouter:
+    placed = APIRouter(prefix=prefix, include_in_schema=False)
+    placed.include_router(router)
+    return placed
+
+
+DIALECT_ROUTERS: Final[tuple[APIRouter, ...]] = (
+    product.router,
+    *(_under(prefix, openmem.router) for prefix in (*OPENMEM, PRODUCT)),
+)
