@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import numpy as np
@@ -79,10 +80,11 @@ def test_a_rounded_scan_finds_what_an_exact_one_finds(monkeypatch: pytest.Monkey
     monkeypatch.setattr(matrix, "ROUNDED_FROM", 1)
     rounded = _image(6000)
     now = datetime.now(UTC)
+    beside = ThreadPoolExecutor(1)
     for query in _vectors(20, seed=11):
         question = Question(query, "e", {}, frozenset(), EVERYTHING, now, None, 50)
-        one = scoring.features(exact, question, mask, "c")
-        two = scoring.features(rounded, question, mask, "c")
+        one = scoring.features(exact, question, mask, "c", beside)
+        two = scoring.features(rounded, question, mask, "c", beside)
         own = dict(zip(one.ids, one.columns[Feature.COSINE_NEAR], strict=True))
         for id, near in zip(two.ids, two.columns[Feature.COSINE_NEAR], strict=True):
             assert own.get(id, near) == pytest.approx(near, abs=1e-6)
@@ -93,4 +95,5 @@ def test_a_rounded_scan_finds_what_an_exact_one_finds(monkeypatch: pytest.Monkey
             ]
             assert len(best[1]) == 50
             found[lane] += len(best[0] & best[1])
+    beside.shutdown()
     assert min(found.values()) >= 0.99 * 20 * 50

@@ -77,6 +77,7 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
     finally:
         with anyio.CancelScope(shield=True):  # also who is cancelled leaves a closed file behind
             transfers.close()
+            await work.run(indexes.close)
             await work.run(images.close)
             await work.run(file.close)
 

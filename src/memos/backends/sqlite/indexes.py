@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -49,6 +50,11 @@ class Indexes:
         self._file = file
         self._images = images
         self._offload = Offload(READERS // 2)
+        self._beside = ThreadPoolExecutor(READERS // 2, thread_name_prefix="memos-scan")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._beside.shutdown()
 
     async def sync(self, changes: Sequence[Change]) -> None:
         """Do nothing: an image follows the log by itself before every search."""
@@ -66,7 +72,7 @@ class Indexes:
                 vector = centred(vector, view.image.centre)
             terms = without_names(question.terms, view.image.speaking)
             question = replace(question, vector=vector, terms=terms)
-            return scoring.features(view.image, question, view.mask, cube)
+            return scoring.features(view.image, question, view.mask, cube, self._beside)
 
     async def centre(self, cube: str, scope: Scope) -> Vector | None:
         """Return the mean vector of a cube."""
@@ -113,7 +119,7 @@ class Indexes:
             with self._file.reading() as db, self._view(db, question, cube, scope) as view:
                 if view is None:
                     continue
-                part = scoring.features(view.image, question, view.mask, cube)
+                part = scoring.features(view.image, question, view.mask, cube, self._beside)
             if lane in part.lanes:
                 rows = zip(part.ids, part.columns[feature], part.lanes[lane], strict=True)
                 found += [Scored(cube, id, float(score)) for id, score, rank in rows if rank >= 0]

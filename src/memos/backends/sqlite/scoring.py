@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, Future
 from typing import Final
 
 import numpy as np
@@ -24,24 +25,34 @@ _SPARSE: Final = 4
 
 
 def features(
-    image: CubeImage, question: Question, mask: NDArray[np.bool_] | None, cube: str
+    image: CubeImage,
+    question: Question,
+    mask: NDArray[np.bool_] | None,
+    cube: str,
+    beside: Executor,
 ) -> Features:
     """Return the union of the lanes' best slots with all their features.
 
-    ``mask`` tells, per document, which may be returned; all live ones without it.
+    ``mask`` tells, per document, which may be returned; all live ones without it. A large cube's
+    vectors are scanned by ``beside``, while the words are looked up here.
     """
     layout = image.layout
     allowed = None if mask is None else mask[layout.order]
+    vector = question.vector if image.columns.embedded.any() else None
+    scanned: Future[Column | None] | None = None
+    if vector is not None and image.matrix.rounded is not None:
+        scanned = beside.submit(image.matrix.scan, vector)
     ranked: dict[str, Slots] = {}
     terms = lexical.query_terms(image, layout, question)
     if terms:
         nominating = lexical.nomination(layout, terms)
         ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
     cosines: dict[Feature, Column] = {}
-    if question.vector is not None and image.columns.embedded.any():
+    if vector is not None:
         near_text = ranked.get("text", np.empty(0, np.int64))
-        meant = _Meaning(image, layout, question.vector, allowed)
-        lanes, cosines = meant.ranked(near_text, question.limit)
+        meant = _Meaning(image, layout, vector, allowed)
+        rough = None if scanned is None else scanned.result()
+        lanes, cosines = meant.ranked(rough, near_text, question.limit)
         ranked |= lanes
     chosen = np.flatnonzero(_marked(len(layout.order), *ranked.values()))
     docs = layout.order[chosen]
@@ -77,26 +88,32 @@ class _Meaning:
         self._allowed = allowed
         self._embedded = _embedded(image, layout, allowed)
 
-    def ranked(self, also: Slots, limit: int) -> tuple[dict[str, Slots], dict[Feature, Column]]:
-        """Return the lanes' best slots, and both cosines, exact for these and for ``also``."""
-        rough = self._image.matrix.scan(self._vector)
+    def ranked(
+        self, rough: Column | None, also: Slots, limit: int
+    ) -> tuple[dict[str, Slots], dict[Feature, Column]]:
+        """Return the lanes' best slots, and both cosines, exact for these and for ``also``.
+
+        ``rough`` is what a scan said of every document, None where there was none.
+        """
         if rough is None:
             own = self._image.matrix.dot(self._vector)[self._layout.order]
-            return self._lanes(own, limit)
+            near = self._with_neighbours(own)
+            return self._lanes(own, near, limit)
         own = rough[self._layout.order]
-        proposed, _ = self._lanes(own, int(limit * _MARGIN) + 32)
+        near = self._with_neighbours(own)
+        proposed, _ = self._lanes(own, near, int(limit * _MARGIN) + 32)
         inside = _marked(len(own), also, *proposed.values())
         read = inside.copy()  # their neighbours' cosines too are a part of theirs
         read[1:] |= inside[:-1]
         read[:-1] |= inside[1:]
         slots = np.flatnonzero(read)
         own[slots] = self._image.matrix.exact(self._layout.order[slots], self._vector)
-        return self._lanes(own, limit, inside)
+        self._mend(own, near, np.flatnonzero(inside))
+        return self._lanes(own, near, limit, inside)
 
     def _lanes(
-        self, own: Column, limit: int, inside: NDArray[np.bool_] | None = None
+        self, own: Column, near: Column, limit: int, inside: NDArray[np.bool_] | None = None
     ) -> tuple[dict[str, Slots], dict[Feature, Column]]:
-        near = self._with_neighbours(own)
         lanes = {
             "vector": _best(own, _both(self._embedded, inside), limit),
             "window": _best(near, _both(self._allowed, inside), limit),
@@ -110,6 +127,14 @@ class _Meaning:
         near[:-1] += NEIGHBOUR_WEIGHT * own[1:] * layout.has_next[:-1]
         near /= layout.near_divisor
         return near
+
+    def _mend(self, own: Column, near: Column, slots: Slots) -> None:
+        """Work out the means again at some slots, whose cosines are exact by now."""
+        layout = self._layout
+        before, after = np.maximum(slots - 1, 0), np.minimum(slots + 1, len(own) - 1)
+        total = own[slots] + NEIGHBOUR_WEIGHT * own[before] * layout.has_previous[slots]
+        total += NEIGHBOUR_WEIGHT * own[after] * layout.has_next[slots]
+        near[slots] = total / layout.near_divisor[slots]
 
 
 def _both(
