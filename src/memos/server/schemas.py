@@ -312,7 +312,7 @@ class ChatIn(In):
     at: Moment | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
     budget: Annotated[int, Field(ge=64, le=10_000_000)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     remember: bool | None = None
 
 
