@@ -138,6 +138,9 @@ class ServerSettings(_Section):
     )
     burst: int = Field(default=600, ge=1, description="Requests of one key or address at once.")
     max_body_megabytes: int = Field(default=16, ge=1, description="Largest body, in MB.")
+    max_upload_megabytes: int = Field(
+        default=1024, ge=1, description="Largest body of a request that carries files, in MB."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of a log line that is written."
     )

@@ -36,8 +36,7 @@ from memos.users.service import Users
 from memos.users.sharing import Cubes
 
 ENVIRONMENT = {"MEMOS_BOOTSTRAP_KEY": TOKEN, "MEMOS_SERVER__OPEN_LOOPBACK": "false"}
-NOT_OVER_HTTP = {"open", "simple", "reindex", "check", "rebuild", "dump", "load", "import_chats",
-                 "init_from_dir"}  # fmt: skip
+NOT_OVER_HTTP = {"open", "simple", "reindex", "check", "rebuild"}
 """What is the operator's, or not about a server."""
 ONLY_CLIENT = {"add_many", "iter_all"}
 
@@ -196,7 +195,8 @@ def test_errors_are_those_of_mos(client: Client, tmp_path: Path) -> None:
         (lambda: client.cubes.create("default"), Conflict, "exists"),
         (lambda: client.forget(where={}), InvalidInput, "no_selector"),
         (lambda: client.get(""), InvalidInput, "empty"),
-        (lambda: client.add(tmp_path), InvalidInput, "no_content"),
+        (lambda: client.add(tmp_path), InvalidInput, "no_file"),
+        (lambda: client.add_many([tmp_path]), InvalidInput, "no_content"),
         (lambda: client.add("x", info={"a": object()}), InvalidInput, "invalid_input"),
     ]
     with MOS.simple(tmp_path) as mos:

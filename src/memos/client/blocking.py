@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -14,15 +15,21 @@ import httpx
 from memos import options as opt
 from memos.chat.accounting import UsageReport
 from memos.chat.conversation import ChatResult, ChatStreamEvent
-from memos.client import accounts, memories
+from memos.client import accounts, memories, transfers
 from memos.client.calls import Call, T, given
 from memos.client.connection import LIMITS, headers_of, timeout_of
 from memos.client.events import Events
+from memos.client.files import Target
 from memos.client.retry import Attempts, Retries
 from memos.client.values import AddedOne, Key, NewKey
+from memos.cubes.dump import DumpResult
+from memos.cubes.load import LoadResult
+from memos.ingest.exports.conversations import Format
 from memos.mos import AddResult, ForgetResult
-from memos.ports.transfer import CubeStats
+from memos.ports.transfer import CubeStats, OnConflict
+from memos.progress import Progress, unseen
 from memos.retrieve.pipeline import SearchResult
+from memos.transfer import ImportResult
 from memos.types import Access, Cube, Grant, KeyScope, Memory, MemoryPage, Role, User
 
 
@@ -208,7 +215,66 @@ class _Talking:
         return self._sender.send(memories.usage({**options}))
 
 
-class Client(_Talking):
+class _Transfers:
+    """Whole cubes and files in and out."""
+
+    _sender: _Sender
+
+    def dump(
+        self, target: Path | str, *, progress: Progress | None = None, **who: Unpack[opt.Who]
+    ) -> DumpResult:
+        """Write a cube into a new ``.memcube`` file; see ``AsyncMOS.dump``."""
+        path = Path(target)
+        target_file, done = Target(path), 0
+        with self._sender.stream(transfers.export({**who})) as response:
+            result = transfers.dumped(response, path)
+            total = int(response.headers.get("Content-Length", "0"))
+            with target_file.open() as out:
+                for piece in response.iter_bytes():
+                    out.write(piece)
+                    done += len(piece)
+                    (progress or unseen)(done, max(done, total))
+        return result
+
+    def load(
+        self,
+        source: Path | str,
+        *,
+        on_conflict: OnConflict = "fail",
+        sha256: str | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[opt.Who],
+    ) -> LoadResult:
+        """Load a ``.memcube`` file as a whole or not at all; see ``AsyncMOS.load``."""
+        call = transfers.load(source, {**who}, progress, on_conflict=on_conflict, sha256=sha256)
+        return self._sender.send(call)
+
+    def init_from_dir(
+        self,
+        source: Path | str,
+        *,
+        sha256: str | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[opt.Who],
+    ) -> LoadResult:
+        """Make a new cube of a ``.memcube`` file; see ``AsyncMOS.init_from_dir``."""
+        return self._sender.send(
+            transfers.load(source, {**who}, progress, sha256=sha256, fresh=True)
+        )
+
+    def import_chats(
+        self,
+        source: Path | str,
+        *,
+        format: Format | None = None,
+        progress: Progress | None = None,
+        **who: Unpack[opt.Who],
+    ) -> ImportResult:
+        """Remember exported conversations, from one file; see ``AsyncMOS.import_chats``."""
+        return self._sender.send(transfers.import_chats(source, format, progress, {**who}))
+
+
+class Client(_Talking, _Transfers):
     """The methods of ``MOS`` over HTTP.
 
     It may be shared between threads::
@@ -269,7 +335,7 @@ class Client(_Talking):
         self._sender.http.close()
 
     def add(self, content: object, **options: Unpack[opt.AddOptions]) -> AddResult:
-        """Remember a text, messages, or MemOS's items; see ``AsyncMOS.add``."""
+        """Remember a text, messages, MemOS's items, or a text file; see ``AsyncMOS.add``."""
         return self._sender.send(memories.add(content, {**options}))
 
     def add_many(

@@ -14,6 +14,7 @@ import msgspec
 
 from memos import options as opt
 from memos.client.failures import unreadable
+from memos.client.files import Upload
 from memos.errors import InvalidInput
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class Call(Generic[T]):
         params: What stands in the query.
         body: What is sent as JSON; None for no body.
         headers: Beside those of every call.
+        upload: A file that is sent in place of ``body``.
         repeatable: Whether it may be sent again when nobody knows what became of it.
     """
 
@@ -42,6 +44,7 @@ class Call(Generic[T]):
     params: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    upload: Upload | None = None
     repeatable: bool = False
 
     def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
@@ -55,9 +58,14 @@ class Call(Generic[T]):
         if self.body is not None:
             content = _encoded(self.body)
             headers["Content-Type"] = "application/json"
-        return http.build_request(
+        if self.upload is not None:
+            headers |= self.upload.headers()
+        request = http.build_request(
             self.method, self.path, params=dict(self.params), content=content, headers=headers
         )
+        if self.upload is not None:
+            request.stream = self.upload
+        return request
 
     def result(self, response: httpx.Response) -> T:
         """Return what the answer holds.

@@ -77,6 +77,11 @@ def error_of(response: httpx.Response) -> MemosError:
     return of_problem(problem, retry_after_s(response))
 
 
+def problem_of(data: object) -> Problem:
+    """Return problem details that stand inside of an answer."""
+    return msgspec.convert(data, Problem)
+
+
 def of_problem(problem: Problem, retry_after: float | None = None) -> MemosError:
     """Return the error that was raised in the server, or one that means the same."""
     context = dict(problem.context)

@@ -23,6 +23,7 @@ from memos.client.calls import (
     segment,
     timed,
 )
+from memos.client.transfers import add_file
 from memos.client.values import AddedOne
 from memos.errors import InvalidInput
 from memos.mos import AddResult, ForgetResult
@@ -32,6 +33,8 @@ from memos.types import Memory, MemoryPage
 
 def add(content: object, options: Mapping[str, object]) -> Call[AddResult]:
     """Return the call of ``add``."""
+    if isinstance(content, Path):
+        return add_file(content, options)
     body = {**timed(options), **_content(content)}
     key = key_of(body)
     read = reading(AddResult)
@@ -113,9 +116,7 @@ def _content(content: object) -> dict[str, object]:
     if isinstance(content, str):
         return {"text": content}
     if isinstance(content, Path):
-        raise InvalidInput(
-            "a file is handed over as its content: read it, or use import_chats", code="no_content"
-        )
+        raise InvalidInput("files are added one at a time, by add", code="no_content")
     if isinstance(content, Mapping):
         return {"items": [content]}
     if isinstance(content, Sequence) and not isinstance(content, bytes | bytearray):
@@ -147,4 +148,4 @@ def _one(result: Mapping[str, Any]) -> AddedOne:
     problem = result.get("problem")
     if problem is None:
         return msgspec.convert({"ids": result["ids"], "stored": result["stored"]}, AddedOne)
-    return AddedOne(error=failures.of_problem(msgspec.convert(problem, failures.Problem)))
+    return AddedOne(error=failures.of_problem(failures.problem_of(problem)))

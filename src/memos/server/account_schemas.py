@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from memos.ports.transfer import OnConflict
 from memos.server.schemas import Cubes, Id, In, Name
 from memos.server.schemas import User as Acting
 from memos.types import Access, KeyScope, Role
@@ -200,3 +201,34 @@ class NewKeyOut(BaseModel):
 
     key: KeyOut
     token: str
+
+
+class SkippedOut(BaseModel):
+    """A part that was left alone, and why."""
+
+    name: str
+    reason: str
+
+
+class LoadedOut(BaseModel):
+    """What a load brought in."""
+
+    cube: str
+    created: bool
+    memories: int
+    same: int
+    erased: int
+    conflicts: int
+    conflicting: list[str]
+    on_conflict: OnConflict
+    embedded: int
+    skipped: list[SkippedOut]
+
+
+class ImportedOut(BaseModel):
+    """What an import of conversations brought in."""
+
+    conversations: int
+    stored: int
+    known: int
+    skipped: list[SkippedOut]

@@ -59,7 +59,11 @@ def create_app(
     problems.install(app, formed)
     for router in (*ROUTERS, *DIALECT_ROUTERS):
         app.include_router(router)
-    app.add_middleware(BodyLimit, most_bytes=settings.server.max_body_megabytes * _MB)
+    app.add_middleware(
+        BodyLimit,
+        most_bytes=settings.server.max_body_megabytes * _MB,
+        most_file_bytes=settings.server.max_upload_megabytes * _MB,
+    )
     app.add_middleware(RequestContext)
     return app
 

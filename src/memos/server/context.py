@@ -10,9 +10,11 @@ from typing import Final, cast
 
 import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memos.server.problems import Problem, formed
+from memos.server.uploads import LARGE
 from memos.telemetry import bind, observe
 
 _logger: Final = logging.getLogger(__name__)
@@ -79,20 +81,23 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large."""
+    """Refuses bodies that are too large; those that carry files may be larger."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int, most_file_bytes: int) -> None:
         self._app = app
         self._most = most_bytes
+        self._most_file = most_file_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        large = LARGE.fullmatch(str(scope["path"])) is not None
+        most = self._most_file if large else self._most
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > self._most:
-            await self._refuse(scope, receive, send)
+        if not declared.isdecimal() or int(declared) > most:
+            await _too_large(scope, most)(scope, receive, send)
             return
         received, refused = 0, False
 
@@ -100,7 +105,7 @@ class BodyLimit:
             nonlocal received, refused
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._most:
+            if received > most:
                 refused = True
                 return {"type": "http.disconnect"}
             return message
@@ -111,8 +116,8 @@ class BodyLimit:
 
         await self._app(scope, receiving, sending)
         if refused:
-            await self._refuse(scope, receive, send)
+            await _too_large(scope, most)(scope, receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = f"the body may have at most {self._most} bytes"
-        await formed(scope, Problem(413, "too_large", detail))(scope, receive, send)
+
+def _too_large(scope: Scope, most: int) -> Response:
+    return formed(scope, Problem(413, "too_large", f"the body may have at most {most} bytes"))

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
@@ -65,6 +66,7 @@ def install(app: FastAPI, form: Form) -> None:
     app.add_exception_handler(MemosError, _memos)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -138,6 +140,10 @@ async def _http(request: Request, error: Exception) -> Response:
     if raised.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
     return formed(request.scope, Problem(raised.status_code, code, raised.detail, headers=headers))
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return answer(Problem(400, "bad_request", "the body ended before it was whole"))
 
 
 def _methods(request: Request) -> set[str]:

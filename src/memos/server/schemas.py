@@ -64,20 +64,9 @@ class WhoIn(In):
     cube: Name | None = None
 
 
-class AddIn(WhoIn):
-    """What happened: messages, a text, or MemOS's textual memory items; one of the three."""
+class AddFileIn(WhoIn):
+    """What is stored with all that one call remembers."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                {"required": [name], "properties": {name: {"type": form}}}
-                for name, form in CONTENTS.items()
-            ]
-        }
-    )
-    messages: list[dict[str, Json]] | None = None
-    text: str | None = None
-    items: list[dict[str, Json]] | None = None
     session: Name | None = None
     agent: Name | None = None
     app: Name | None = None
@@ -90,6 +79,23 @@ class AddIn(WhoIn):
     valid_from: Moment | None = None
     valid_to: Moment | None = None
     expires_at: Moment | None = None
+
+
+class AddIn(AddFileIn):
+    """What happened: messages, a text, or MemOS's textual memory items; one of the three."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": form}}}
+                for name, form in CONTENTS.items()
+            ]
+        }
+    )
+
+    messages: list[dict[str, Json]] | None = None
+    text: str | None = None
+    items: list[dict[str, Json]] | None = None
 
     @model_validator(mode="after")
     def _one_content(self) -> AddIn:
@@ -306,7 +312,7 @@ class ChatIn(In):
     at: Moment | None = None
     system: Annotated[str, Field(min_length=1)] | None = None
     budget: Annotated[int, Field(ge=64, le=10_000_000)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     remember: bool | None = None
 
 

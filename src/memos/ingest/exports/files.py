@@ -21,6 +21,9 @@ from memos.progress import Progress
 _LINES: Final = frozenset({".jsonl", ".ndjson"})
 _MARKDOWN: Final = frozenset({".md", ".markdown"})
 _ENTRY: Final = "conversations.json"
+_EXPANSION: Final = 100
+"""How many times its size an archive may grow when it is read."""
+_FREE_EXPANSION: Final = 64 * 1024 * 1024
 _READERS: Final[Mapping[Format, Callable[[object, str], Conversation]]] = {
     "chatgpt": forms.chatgpt,
     "claude": forms.claude,
@@ -146,6 +149,12 @@ def _opened(path: Path) -> Generator[tuple[BinaryIO, int]]:
 def _entry(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     for entry in archive.infolist():
         if PurePosixPath(entry.filename).name == _ENTRY:
+            if entry.file_size > max(_FREE_EXPANSION, _EXPANSION * path.stat().st_size):
+                raise InvalidInput(
+                    f"{path.name} would unpack to {entry.file_size} bytes, more than {_EXPANSION} "
+                    "times its size; it is refused",
+                    code="zip_bomb",
+                )
             return entry
     raise InvalidInput(f"{path.name} holds no {_ENTRY}", code="unknown_export")
 

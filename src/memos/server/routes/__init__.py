@@ -6,12 +6,13 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from memos.server.routes import chat, cubes, health, memories, people
+from memos.server.routes import chat, cubes, health, memories, people, transfers
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     memories.router,
     chat.router,
     cubes.router,
+    transfers.router,
     people.router,
 )

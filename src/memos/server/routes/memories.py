@@ -58,17 +58,12 @@ class _MemoryId(PathConvertor):
 
 register_url_convertor("memory", _MemoryId())
 router: Final = native("memories")
-_ADDED: Final = {
-    "user": "$request.body#/user",
-    "cube": "$request.body#/cube",
-    "id": "$response.body#/ids/0",
-}
 _TAGGED: Final = {"ETag": {"description": "The version.", "schema": {"type": "string"}}}
 _LINKS: Final[Described] = {
     201: {
         "links": {
-            operation: link(f"memories.{operation}", **_ADDED)
-            for operation in ("get", "history", "delete")
+            operation: link(f"memories.{operation}", id="$response.body#/ids/0")
+            for operation in ("get", "history", "update", "delete")
         }
     }
 }
