@@ -23,6 +23,7 @@ from memos.settings import ServerSettings
 from memos.types import Memory, Scope
 from memos.users.access import Gate
 from memos.users.keys import is_token
+from memos.users.service import check_id
 
 _SCHEMES: Final = ("bearer ", "token ")
 AGENT: Final = "agent:"
@@ -81,11 +82,14 @@ async def subject(visit: Visit, user: str | None, agent: str | None = None) -> s
     """Return the end user who acts, created on first use: a user, or an agent by itself.
 
     Raises:
-        InvalidInput: A user is called like an agent.
+        InvalidInput: The id cannot be one, or a user is called like an agent.
     """
     if user is not None and user.startswith(AGENT):
         raise InvalidInput(f"user_id: ids that begin with {AGENT!r} are agents'", code="invalid_id")
-    return await visit.acting(AGENT + agent if user is None and agent is not None else user)
+    named = AGENT + agent if user is None and agent is not None else user
+    if named is not None:
+        check_id("user", named)
+    return await visit.acting(named)
 
 
 async def reaching(visit: Visit, user: str, cubes: Sequence[str]) -> list[str]:
@@ -104,15 +108,23 @@ async def reaching(visit: Visit, user: str, cubes: Sequence[str]) -> list[str]:
     return named
 
 
-async def owner(visit: Visit, user: str | None, cube: str) -> str:
-    """Return who acts on a cube: who is named, else its owner, else whoever is called like it.
+async def owner(visit: Visit, user: str | None, cube: str, *, create: bool = False) -> str:
+    """Return who acts on a cube: who is named, else its owner.
 
-    MemOS calls a user's cube like the user, and names the cube alone on some routes.
+    MemOS calls a user's cube like the user and names the cube alone on some routes: with
+    ``create``, a cube that is not there yet is such a user's.
+
+    Raises:
+        NotFound: Nobody is named, and there is no such cube.
     """
     if user is not None or visit.caller.limits.user is not None:
         return await subject(visit, user)
     _, cubes = await _gate(visit).whole()
-    return cubes[cube].owner if cube in cubes else await subject(visit, cube)
+    if cube in cubes:
+        return cubes[cube].owner
+    if create:
+        return await subject(visit, cube)
+    raise NotFound(f"there is no cube {cube!r}", code="unknown_cube")
 
 
 async def scope_of(visit: Visit, user: str, cubes: Sequence[str]) -> Scope:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from memos.server.compat.bodies import Count, Ids, Json, Maybe, Name, Names, Text, Tree
+from memos.server.compat.bodies import Count, Ids, Maybe, Name, Names, Text, Tree
 
 _Documents = Annotated[list[Text], Field(min_length=1, max_length=1000)]
 
@@ -101,7 +101,7 @@ class CloudChatIn(BaseModel):
     """``/chat``."""
 
     user_id: Name
-    conversation_id: Name
+    session_id: Name = Field(validation_alias="conversation_id")
     query: Text
     system_prompt: str | None = None
     filter: Tree | None = None
@@ -109,6 +109,5 @@ class CloudChatIn(BaseModel):
     app_id: Name | None = None
     agent_id: Name | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    memory_limit_number: Annotated[int, Field(ge=1, le=1000)] = 6
+    top_k: Annotated[int, Field(ge=1, le=1000, validation_alias="memory_limit_number")] = 6
     stream: bool = False
-    history: Json = None

@@ -109,15 +109,17 @@ def skill_detail(memory: Memory, score: float | None = None) -> dict[str, Json]:
 def messages(memories: Iterable[Memory]) -> list[dict[str, Json]]:
     """Return what was said, in order: the parts of a long message are one again."""
     said: list[dict[str, Json]] = []
-    end: int | None = None
+    end = 0
     for memory in memories:
         source = memory.sources[0] if memory.sources else None
-        start = source and source.start
-        if said and start and start == end:
-            said[-1]["content"] = f"{said[-1]['content']}{memory.text}"
+        start = (source and source.start) or 0
+        shown = _message(memory)
+        if said and 0 < end <= start and said[-1]["role"] == shown["role"]:
+            gap = "\n" if end < start else ""
+            said[-1]["content"] = f"{said[-1]['content']}{gap}{memory.text}"
         else:
-            said.append(_message(memory))
-        end = source.end if source else None
+            said.append(shown)
+        end = (source and source.end) or 0
     return said
 
 

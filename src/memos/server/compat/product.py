@@ -229,7 +229,7 @@ async def _kinds(visit: Visit, body: bodies.DashboardIn) -> dict[str, list[dict[
         user = await callers.subject(visit, body.user_id)
         cubes = [held.id for held in await visit.mos.cubes.list(user=user)]
     else:
-        user = await callers.owner(visit, body.user_id, body.mem_cube_id)
+        user = await callers.owner(visit, body.user_id, body.mem_cube_id, create=True)
         cubes = await callers.reaching(visit, user, [body.mem_cube_id])
     unwanted = {
         "pref_mem": not body.include_preference,

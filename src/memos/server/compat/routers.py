@@ -6,12 +6,13 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from memos.server.compat import openmem, product
+from memos.server.compat import chat, openmem, people, product, scheduler, start
 from memos.server.compat.envelopes import OPENMEM, PRODUCT
 from memos.server.compat.unbuilt import add_unbuilt
 
 add_unbuilt(product.router, "product")
 add_unbuilt(openmem.router, "openmem")
+add_unbuilt(start.router, "start")
 
 
 def _under(prefix: str, router: APIRouter) -> APIRouter:
@@ -22,5 +23,10 @@ def _under(prefix: str, router: APIRouter) -> APIRouter:
 
 DIALECT_ROUTERS: Final[tuple[APIRouter, ...]] = (
     product.router,
+    people.router,
+    scheduler.router,
+    start.router,
+    chat.product,  # before openmem's: who asks POST /product/chat shows in the body
     *(_under(prefix, openmem.router) for prefix in (*OPENMEM, PRODUCT)),
+    *(_under(prefix, chat.openmem) for prefix in OPENMEM),
 )
