@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from tests.dialects import add, events, open_server, texts
 
 from memos.testing.fakes import ScriptedChat
+from memos.types import Batch, Retire
 
 
 @pytest.fixture
@@ -367,3 +368,24 @@ def test_malformed_bodies_are_told_where(client: TestClient) -> None:
         "/product/search", content=b"{", headers={"Content-Type": "application/json"}
     )
     assert (broken.status_code, broken.json()["code"]) == (422, 422)
+
+
+def test_ids_of_merged_memories_resolve(client: TestClient) -> None:
+    old, new = add(client, "zoe", "I live in Porto.", "I live in Lisbon.")
+    app: Any = client.app
+    portal: Any = client.portal
+    engine = app.state.tenants.engine
+    retire = Retire(old, superseded_by=new)
+    scope = portal.call(engine.gate("local").scope, "zoe", ["zoe"], "write")
+    portal.call(engine.records.apply, Batch(None, "local", "zoe", retires=(retire,)), scope)
+    assert client.get(f"/product/get_memory/{old}").json()["data"]["id"] == new
+    assert client.post("/product/delete_memory", json={"memory_ids": [old]}).status_code == 404
+
+
+def test_a_cube_alone_is_enough_to_add(client: TestClient) -> None:
+    body = {"messages": "tea", "writable_cube_ids": ["zoe"]}
+    assert client.post("/product/add", json=body).status_code == 200
+    assert texts(client, "zoe", "tea") == ["tea"]
+    assert client.post("/product/add", json={"messages": "x"}).json()["data"][0]["cube_id"] == (
+        "default"
+    )

@@ -139,32 +139,33 @@ async def locate(
 
     Unknown and deleted ones are left out; of an id that several cubes hold, each comes.
     """
-    gate = _gate(visit)
-    scope, known = await gate.whole()
-    if user is not None:
-        scope = await gate.scope(await subject(visit, user))
-    records = visit.tenants.engine.records
-    only = visit.caller.limits.user or user
     return [
-        Found(memory, only or known[memory.place.cube].owner)
-        for memory in await records.get(list(dict.fromkeys(ids)), scope)
-        if memory.retired_at is None and (cubes is None or memory.place.cube in cubes)
+        found
+        for found in await _held(visit, ids, user)
+        if found.memory.retired_at is None and (cubes is None or found.memory.place.cube in cubes)
     ]
 
 
 async def found(visit: Visit, id: str, user: str | None = None) -> Found:
-    """Return the one memory of an id.
+    """Return the one memory of an id, or the one that stands in its place by now.
 
     Raises:
         NotFound: There is none.
         Conflict: Several cubes have one.
     """
-    held = await locate(visit, [id], user)
-    if not held:
-        raise NotFound(f"there is no memory {id!r}", code="unknown_memory")
+    held = [
+        one
+        for one in await _held(visit, [id], user)
+        if one.memory.retired_at is None or one.memory.superseded_by is not None
+    ]
     if len(held) > 1:
         raise Conflict(f"several cubes have a memory {id!r}; name the cube", code="ambiguous")
-    return held[0]
+    if held:
+        (one,) = held
+        memory = await visit.mos.get(id, resolve=True, user=one.user, cube=one.memory.place.cube)
+        if memory.retired_at is None:
+            return Found(memory, one.user)
+    raise NotFound(f"there is no memory {id!r:.200}", code="unknown_memory")
 
 
 async def everywhere(visit: Visit) -> dict[str, str]:
@@ -191,6 +192,16 @@ async def _ensure(visit: Visit, cube: str, user: str) -> None:
             await cubes.create(cube, owner=user)
         except (Conflict, Forbidden):  # somebody else's, or made meanwhile by the same user
             await cubes.get(cube, user=user)
+
+
+async def _held(visit: Visit, ids: Sequence[str], user: str | None) -> list[Found]:
+    gate = _gate(visit)
+    scope, known = await gate.whole()
+    if user is not None:
+        scope = await gate.scope(await subject(visit, user))
+    only = visit.caller.limits.user or user
+    memories = await visit.tenants.engine.records.get(list(dict.fromkeys(ids)), scope)
+    return [Found(memory, only or known[memory.place.cube].owner) for memory in memories]
 
 
 def _gate(visit: Visit) -> Gate:

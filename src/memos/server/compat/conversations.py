@@ -136,11 +136,12 @@ async def streamed(visit: Visit, body: ChatIn | CloudChatIn, form: Form) -> Resp
     start = time.perf_counter()
     question = await asked(visit, body)
     events = visit.mos.chat_stream(question.query, **question.options)
-    first: ChatStreamEvent | None = None
+    begun = False
     try:
         first = await anext(events)
+        begun = True
     finally:
-        if first is None:
+        if not begun:
             with CancelScope(shield=True):
                 await events.aclose()
     lines = _lines(_Stream(visit, question, form, start), first, events)

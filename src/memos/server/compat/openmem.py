@@ -138,7 +138,9 @@ async def get_message(visit: Openmem, body: GetMessageIn) -> Response:
     tree = both({"kind": "turn"}, _session(body.conversation_id))
     said: dict[str | None, list[Memory]] = {}
     for memory in await listed(visit, user, [user], tree):
-        said[memory.place.session] = [*said.pop(memory.place.session, []), memory]
+        conversation = said.pop(memory.place.session, [])
+        conversation.append(memory)
+        said[memory.place.session] = conversation  # who spoke last comes last
     last = list(said.values())[-(body.conversation_limit_number or _CONVERSATIONS) :]
     most = body.message_limit_number or _MESSAGES
     shown = [
@@ -176,12 +178,12 @@ async def update_memory(visit: Openmem, body: UpdateMemoryIn) -> Response:
     if body.status not in (None, "activated", "deleted"):
         raise NotBuilt("status: memories are activated or deleted; no other status is built yet")
     if body.status == "deleted":
-        await erase_named(visit, [body.memory_id], None, None)
+        await erase_named(visit, [found.memory.id], None, None)
         return ok({"success": True})
     changes = {"text": body.content, "title": body.title}
     given = {name: value for name, value in changes.items() if value is not None}
     if given:
-        await visit.mos.update(body.memory_id, **cast("UpdateOptions", {**given, **found.who}))
+        await visit.mos.update(found.memory.id, **cast("UpdateOptions", {**given, **found.who}))
     elif body.status is None:
         raise InvalidInput("name content, title or status", code="empty")
     return ok({"success": True})

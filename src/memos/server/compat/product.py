@@ -44,8 +44,13 @@ async def add(visit: Product, body: bodies.AddIn) -> Response:
         (body.is_upload_skill, "is_upload_skill", SKILLS),
     )
     contents = contents_of(body.messages, body.memory_content, body.doc_path)
-    user = await callers.subject(visit, body.user_id)
-    cubes = await callers.reaching(visit, user, _named(body.writable_cube_ids, body.mem_cube_id))
+    named = _named(body.writable_cube_ids, body.mem_cube_id)
+    user = await (
+        callers.owner(visit, body.user_id, named[0], create=True)
+        if named
+        else callers.subject(visit, body.user_id)
+    )
+    cubes = await callers.reaching(visit, user, named)
     options: dict[str, Any] = {
         "session": body.session_id or DEFAULT_SESSION,
         "info": _info(body),
