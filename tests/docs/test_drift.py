@@ -17,6 +17,7 @@ from typing import Any, cast, get_args
 
 import pytest
 import typer
+from fastapi.routing import APIRoute
 
 from memos import MOS, errors, filters, options
 from memos.backends.sqlite import connection
@@ -26,6 +27,9 @@ from memos.ingest.reader import TEXT_SUFFIXES
 from memos.kinds import KINDS
 from memos.ports.stores import Feature
 from memos.retrieve.recipe import RECIPES
+from memos.server.compat import chat, openmem, people, product, scheduler, start
+from memos.server.compat.envelopes import PRODUCT
+from memos.server.compat.unbuilt import UNBUILT
 from memos.types import Tier
 
 ROOT = Path(__file__).parents[2]
@@ -373,3 +377,23 @@ def test_layers_are_documented() -> None:
     ]
     block = section(page("ARCHITECTURE.md"), "## Layers").split("```")[1]
     assert block.split("\n")[1:-1] == contract["layers"]
+
+
+def test_every_route_of_a_dialect_has_its_status_in_the_table() -> None:
+    row = re.compile(r"^\| (product|openmem|start) \| `([A-Z]+) (\S+)` \| (\w+) \|", re.MULTILINE)
+    told = {(said[0], said[1], said[2]): said[3] for said in row.findall(page("docs/compat.md"))}
+    unbuilt = {(dialect, method, path) for dialect, method, path, _ in UNBUILT}
+    assert {key for key, status in told.items() if status == "501"} == unbuilt
+    served = {
+        (dialect, method, route.path.removeprefix(prefix))
+        for dialect, prefix, routers in (
+            ("product", PRODUCT, (product.router, people.router, scheduler.router, chat.product)),
+            ("openmem", "", (openmem.router, chat.openmem)),
+            ("start", "", (start.router,)),
+        )
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert set(told) == served
