@@ -34,6 +34,7 @@ class Trail:
     caller: Caller
     user: str | None = None
     cubes: tuple[str, ...] = ()
+    target: str | None = None
 
 
 class Audited(APIRoute):
@@ -63,7 +64,7 @@ async def _note(request: Request, action: str, status: int) -> None:
     if trail is None or (status >= _FAILED and status != _REFUSED):
         return  # nobody that is known, or nothing that was done
     named = cast("dict[str, str]", request.path_params)
-    target, cubes = named.get("id"), trail.cubes
+    target, cubes = named.get("id") or trail.target, trail.cubes
     if action.startswith(_OF_CUBES) and target is not None:
         target, cubes = named.get("to") or named.get("of"), (target,)
     key = None if trail.caller.key is None else trail.caller.key.id
