@@ -141,6 +141,13 @@ class ServerSettings(_Section):
     max_upload_megabytes: int = Field(
         default=1024, ge=1, description="Largest body of a request that carries files, in MB."
     )
+    audit_days: int = Field(
+        default=90, ge=1, le=3650, description="Days that entries of the audit log are kept."
+    )
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        default=(),
+        description="Origins whose pages may call the server, with commas between; none if unset.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of a log line that is written."
     )

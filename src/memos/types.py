@@ -366,3 +366,31 @@ class ApiKey(Struct, frozen=True):
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+
+
+class AuditEntry(Struct, frozen=True):
+    """What somebody did over HTTP, without contents.
+
+    Attributes:
+        id: The day (UTC) and, behind a slash, an id that rises with time.
+        account: The tenant.
+        at: When.
+        action: The operation, like ``memories.add``.
+        user: Who acted.
+        key: The id of its API key, None for the operator on the server's machine.
+        cubes: The cubes that it was about.
+        target: What else it was about: the id of a memory, a user, a key.
+        status: How it ended, as an HTTP status; 403 when it was refused.
+        version: That of every entry of an account.
+    """
+
+    id: str
+    account: str
+    at: datetime
+    action: str
+    user: str | None
+    key: str | None
+    cubes: tuple[str, ...]
+    target: str | None
+    status: int
+    version: int = 0

@@ -38,7 +38,7 @@ from memos.users.sharing import Cubes
 ENVIRONMENT = {"MEMOS_BOOTSTRAP_KEY": TOKEN, "MEMOS_SERVER__OPEN_LOOPBACK": "false"}
 NOT_OVER_HTTP = {"open", "simple", "reindex", "check", "rebuild"}
 """What is the operator's, or not about a server."""
-ONLY_CLIENT = {"add_many", "iter_all"}
+ONLY_CLIENT = {"add_many", "iter_all", "audit", "feedback"}
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,16 @@ def test_whatever_mos_takes_the_client_takes(client: Client) -> None:
     assert isinstance(many[1].error, InvalidInput)
     found = client.search("kiln", user="take", where={"session": {"ne": "s"}}, budget=50)
     assert found.hits[0].memory.id == "a/../b"
+
+
+def test_feedback_and_the_audit_log(client: Client) -> None:
+    (id,) = client.add("The kiln is hot.", user="told").ids
+    first = client.feedback("It is cold.", user="told", memories=[id])
+    assert first.startswith("feedback-")
+    with pytest.raises(NotFound):
+        client.feedback("what?", user="told", memories=["none"])
+    page = client.audit(of="told", since=datetime.now(UTC) - timedelta(minutes=5))
+    assert [entry.action for entry in page.items][:2] == ["feedback.give", "memories.add"]
 
 
 def test_pages_are_followed(client: Client) -> None:

@@ -106,3 +106,25 @@ def test_ids_with_slashes_are_reached(client: TestClient) -> None:
         assert client.get(path).json()["text"] == "the kiln"
         assert len(client.get(f"{path}/history").json()["versions"]) == 1
     assert client.delete("/v1/memories/2026%2F11%2F25").json()["ids"] == ["2026/11/25"]
+
+
+def test_feedback_is_stored_and_goes_with_its_memory(client: TestClient) -> None:
+    (id,) = client.post("/v1/memories", json={"text": "The kiln is hot."}).json()["ids"]
+    body = {"text": "It is cold by now.", "memories": [id], "session": "s"}
+    first = client.post("/v1/feedback", json=body, headers={"Idempotency-Key": "f"})
+    assert (first.status_code, first.json()["status"]) == (202, "stored")
+    again = client.post("/v1/feedback", json=body, headers={"Idempotency-Key": "f"})
+    assert again.json() == first.json()
+    other = client.post("/v1/feedback", json=body)
+    assert other.json()["id"] != first.json()["id"]
+    assert 'memos_queue_jobs{state="waiting"} 2.0' in client.get("/metrics").text
+    for bad, status, code in (
+        ({"text": " "}, 422, "empty"),
+        ({"text": "x", "memories": ["none"]}, 404, "unknown_memory"),
+        ({"text": "x", "cube": "other"}, 404, "unknown_cube"),
+        ({"text": "x", "user": "zoe", "memories": [id]}, 404, "unknown_memory"),
+    ):
+        answer = client.post("/v1/feedback", json=bad)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    client.delete(f"/v1/memories/{id}", params={"erase": True})
+    assert 'memos_queue_jobs{state="waiting"} 0.0' in client.get("/metrics").text

@@ -25,6 +25,7 @@ from memos.ports.models import (
     Usage,
 )
 from memos.ports.stores import AccountStore
+from memos.telemetry import count
 from memos.types import Spending
 
 _ATTEMPTS: Final = 50
@@ -66,6 +67,9 @@ class Meter:
             Conflict: Others kept changing the entry meanwhile.
             StoreError: The store failed.
         """
+        count("model_calls", model=model, outcome="error" if failed else "ok")
+        count("model_tokens", usage.prompt, model=model, kind="prompt")
+        count("model_tokens", usage.completion, model=model, kind="completion")
         day = self.now().astimezone(UTC).date().isoformat()
         id = f"{cube}/{day}/{model}"
         for attempt in range(_ATTEMPTS):

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from memos.cli import (
     adding,
+    auditing,
     chatting,
     demo,
     finding,
@@ -81,6 +82,7 @@ for group in (
     stats,
     people,
     keys,
+    auditing,
     serving,
     upkeep,
 ):

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from memos.client.calls import Call, field_of, given, nothing, query, reading, segment
+from memos.client.calls import (
+    Call,
+    field_of,
+    given,
+    key_of,
+    nothing,
+    query,
+    reading,
+    segment,
+    timed,
+)
 from memos.client.values import Key, NewKey
 from memos.ports.transfer import CubeStats
 from memos.types import Access, Cube, Grant, User
+from memos.users.audit import AuditPage
 
 
 def make_user(body: Mapping[str, object], by: str | None) -> Call[User]:
@@ -108,6 +119,19 @@ def rotate(id: str) -> Call[NewKey]:
 def refuse(id: str) -> Call[Key]:
     """Return the call that revokes a key."""
     return Call("DELETE", f"/v1/keys/{segment(id)}", reading(Key), repeatable=True)
+
+
+def audit(filters: Mapping[str, object]) -> Call[AuditPage]:
+    """Return the call that reads the audit log."""
+    return Call("GET", "/v1/audit", reading(AuditPage), query(**timed(filters)), repeatable=True)
+
+
+def feedback(text: str, options: Mapping[str, object]) -> Call[str]:
+    """Return the call that stores feedback."""
+    body = {**options, "text": text}
+    key = key_of(body)
+    read = field_of("id", str)
+    return Call("POST", "/v1/feedback", read, body=body, headers=key, repeatable=True)
 
 
 def _cube(id: str) -> str:

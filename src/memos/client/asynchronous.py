@@ -32,6 +32,7 @@ from memos.progress import Progress, unseen
 from memos.retrieve.pipeline import SearchResult
 from memos.transfer import ImportResult
 from memos.types import Access, Cube, Grant, KeyScope, Memory, MemoryPage, Role, User
+from memos.users.audit import AuditPage
 
 
 class _Sender:
@@ -218,6 +219,47 @@ class _Talking:
         return await self._sender.send(memories.usage({**options}))
 
 
+class _Told:
+    """What a server keeps beside memories."""
+
+    _sender: _Sender
+
+    async def feedback(
+        self,
+        text: str,
+        *,
+        memories: Sequence[str] = (),
+        session: str | None = None,
+        **who: Unpack[opt.Who],
+    ) -> str:
+        """Store what somebody says about memories, and return its id; nothing applies it yet."""
+        options = {**who, **given(memories=memories, session=session)}
+        return await self._sender.send(accounts.feedback(text, options))
+
+    async def audit(
+        self,
+        *,
+        user: str | None = None,
+        of: str | None = None,
+        cube: str | None = None,
+        since: opt.Moment | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> AuditPage:
+        """Return who did what to which cube, newest first. Needs a key with ``admin``.
+
+        Args:
+            user: Who asks: an ADMIN or ROOT.
+            of: Only what this user did.
+            cube: Only what was done to it.
+            since: From when on.
+            limit: Entries at most.
+            cursor: ``next`` of the last page.
+        """
+        asked = given(user=user, of=of, cube=cube, since=since, limit=limit, cursor=cursor)
+        return await self._sender.send(accounts.audit(asked))
+
+
 class _Transfers:
     """Whole cubes and files in and out."""
 
@@ -277,7 +319,7 @@ class _Transfers:
         return await self._sender.send(transfers.import_chats(source, format, progress, {**who}))
 
 
-class AsyncClient(_Talking, _Transfers):
+class AsyncClient(_Talking, _Told, _Transfers):
     """The methods of ``MOS`` over HTTP.
 
     It belongs to one event loop::

@@ -17,6 +17,7 @@ from memos.errors import Conflict, InvalidInput
 from memos.ingest.overlap import repeated
 from memos.ports.models import Embedder
 from memos.ports.stores import RecordStore
+from memos.telemetry import span
 from memos.types import Batch, Head, Memory, Place, Put, Receipt, Scope, Vector
 
 _ATTEMPTS: Final = 25
@@ -158,7 +159,8 @@ class Ingest:
         texts = [passage_text(memory) for memory in memories]
         missing = [text for text in dict.fromkeys(texts) if text not in vectors]
         if missing:
-            embedded = await self.embedder.embed(missing, "passage")
+            with span("embed_seconds", role="passage"):
+                embedded = await self.embedder.embed(missing, "passage")
             vectors |= dict(zip(missing, embedded, strict=True))
 
         def work() -> list[Put]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from memos.filters import Filter
 from memos.types import (
     ApiKey,
+    AuditEntry,
     Batch,
     Change,
     Cube,
@@ -38,8 +39,8 @@ from memos.types import (
     Vector,
 )
 
-Entry: TypeAlias = User | Cube | Grant | Spending | ApiKey
-E = TypeVar("E", User, Cube, Grant, Spending, ApiKey)
+Entry: TypeAlias = User | Cube | Grant | Spending | ApiKey | AuditEntry
+E = TypeVar("E", User, Cube, Grant, Spending, ApiKey, AuditEntry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ class BlobStore(Protocol):
 
 
 class AccountStore(Protocol):
-    """Users, cubes, grants and keys, each a versioned entry of an account."""
+    """Users, cubes, grants, keys and what was done, each a versioned entry of an account."""
 
     async def get_entry(self, type_: type[E], account: str, id: str) -> E | None:
         """Return the entry, or None."""

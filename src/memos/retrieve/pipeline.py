@@ -20,6 +20,7 @@ from memos.retrieve.pack import Dedup, pack
 from memos.retrieve.recipe import Recipe
 from memos.retrieve.rerank import RERANKED, Reranked, rerank
 from memos.retrieve.score import Order, Ranked
+from memos.telemetry import observe, span
 from memos.types import Memory, Scope, Vector
 
 _SPARE: Final = 1.2
@@ -123,6 +124,7 @@ class _Clock:
         """Note what passed since the last mark."""
         now = time.perf_counter()
         self.steps[step] = (now - self._last) * 1000
+        observe("search_step_seconds", now - self._last, step=step)
         self._last = now
 
 
@@ -187,7 +189,8 @@ class Retrieve:
         degraded: tuple[str, ...] = ()
         if query.recipe.meaning:
             try:
-                vector = (await self.embedder.embed([query.text], "query"))[0]
+                with span("embed_seconds", role="query"):
+                    vector = (await self.embedder.embed([query.text], "query"))[0]
             except UpstreamError as error:
                 if not query.recipe.text:
                     raise

@@ -232,3 +232,25 @@ class ImportedOut(BaseModel):
     stored: int
     known: int
     skipped: list[SkippedOut]
+
+
+class AuditEntryOut(BaseModel):
+    """What somebody did, without contents."""
+
+    id: str
+    account: str
+    at: datetime
+    action: str
+    user: str | None
+    key: str | None
+    cubes: list[str]
+    target: str | None
+    status: int
+    version: int
+
+
+class AuditOut(BaseModel):
+    """Entries of the audit log, newest first; ``next`` continues, null ends."""
+
+    items: list[AuditEntryOut]
+    next: str | None

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from memos import __version__
 from memos import settings as configuration
-from memos.build import Engine, open_engine
+from memos.build import Engine, new_id, open_engine
 from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.server import problems
 from memos.server.compat.envelopes import formed
@@ -25,9 +26,13 @@ from memos.server.routes import ROUTERS
 from memos.server.tenants import Tenants
 from memos.settings import Settings
 from memos.telemetry import listen
+from memos.users.audit import Audit
 from memos.users.keys import Keys
 
 _MB: Final = 1024 * 1024
+_ASKED: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
+_TOLD: Final = ("ETag", "Retry-After", "X-Trace-Id", "X-Memos-Dump", "Content-Disposition")
+"""Headers that pages of other origins may send and see."""
 
 
 def create_app(
@@ -64,6 +69,14 @@ def create_app(
         most_bytes=settings.server.max_body_megabytes * _MB,
         most_file_bytes=settings.server.max_upload_megabytes * _MB,
     )
+    if settings.server.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.server.cors_origins,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=_ASKED,
+            expose_headers=_TOLD,
+        )
     app.add_middleware(RequestContext)
     return app
 
@@ -75,9 +88,14 @@ def served() -> FastAPI:
 
 async def _tenants(engine: Engine) -> Tenants:
     settings = engine.settings.server
-    keys = Keys(engine.accounts, pepper(engine.settings), lambda: datetime.now(UTC))
+    keys = Keys(engine.accounts, pepper(engine.settings), _now)
     if settings.bootstrap_key is not None:
         token = settings.bootstrap_key.get_secret_value()
         await keys.adopt(engine.settings.account, token, "bootstrap")
     buckets = Buckets(settings.requests_per_minute, burst=settings.burst)
-    return Tenants(engine, keys, buckets)
+    audit = Audit(engine.accounts, _now, new_id, settings.audit_days)
+    return Tenants(engine, keys, audit, buckets)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.routing import APIRoute
 
 from memos.build import AsyncMOS
+from memos.server.audited import Audited, Trail
 from memos.server.schemas import Moment, Name, User
 from memos.server.tenants import Caller, Tenants
 from memos.users.access import Gate
@@ -23,11 +24,13 @@ class Visit:
         tenants: All accounts.
         caller: Who calls.
         mos: What it may do.
+        trail: What is told of it in the audit log.
     """
 
     tenants: Tenants
     caller: Caller
     mos: AsyncMOS
+    trail: Trail
 
     @property
     def gate(self) -> Gate:
@@ -36,12 +39,18 @@ class Visit:
 
     async def acting(self, user: str | None) -> str:
         """Return the end user who acts, created on first use."""
-        return await self.tenants.acting(self.caller, self.mos, user)
+        self.trail.user = user or self.caller.limits.user
+        self.trail.user = await self.tenants.acting(self.caller, self.mos, user)
+        return self.trail.user
 
     async def options(self, given: Mapping[str, Any], *drop: str) -> dict[str, Any]:
         """Return what a call names, but for ``drop``, with the end user who acts."""
+        named = given.get("cubes") or given.get("cube")
+        self.trail.cubes = (named,) if isinstance(named, str) else tuple(named or ())
         kept = {name: value for name, value in given.items() if name not in {*drop, "user"}}
-        return {"user": await self.acting(given.get("user")), **kept}
+        acting = await self.acting(given.get("user"))
+        self.trail.cubes = self.trail.cubes or (acting,)
+        return {"user": acting, **kept}
 
 
 def tenants_of(request: Request) -> Tenants:
@@ -53,7 +62,8 @@ async def visiting(request: Request) -> Visit:
     """Return the visit that a request is, once its credentials are checked."""
     tenants = tenants_of(request)
     caller = await tenants.caller(request)
-    return Visit(tenants, caller, await tenants.memory(caller))
+    request.state.trail = trail = Trail(caller)
+    return Visit(tenants, caller, await tenants.memory(caller), trail)
 
 
 def native(resource: str, prefix: str = "/v1") -> APIRouter:
@@ -62,7 +72,9 @@ def native(resource: str, prefix: str = "/v1") -> APIRouter:
     def operation(route: APIRoute) -> str:
         return f"{resource}.{route.name}"
 
-    return APIRouter(prefix=prefix, tags=[resource], generate_unique_id_function=operation)
+    return APIRouter(
+        prefix=prefix, tags=[resource], generate_unique_id_function=operation, route_class=Audited
+    )
 
 
 def present(**given: object) -> dict[str, object]:

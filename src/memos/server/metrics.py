@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from memos.ports.queue import QueueStats
 
 _BUCKETS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -21,6 +24,10 @@ class Metrics:
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._depth = Gauge("memos_queue_jobs", "jobs", ("state",), registry=self._registry)
+        self._age = Gauge(
+            "memos_queue_oldest_seconds", "age of the oldest due job", registry=self._registry
+        )
 
     def count(self, name: str, amount: float, labels: Mapping[str, str]) -> None:
         """Add to a counter."""
@@ -43,6 +50,17 @@ class Metrics:
                 )  # fmt: skip
                 self._histograms[name] = held
         held.labels(**labels).observe(seconds)
+
+    def queue(self, stats: QueueStats, now: datetime) -> None:
+        """Note how deep the job queue is, and for how long its oldest job has been due."""
+        for state, depth in (
+            ("waiting", stats.waiting),
+            ("leased", stats.leased),
+            ("dead", stats.dead),
+        ):
+            self._depth.labels(state=state).set(depth)
+        due = stats.oldest_due
+        self._age.set(0 if due is None else max(0.0, (now - due).total_seconds()))
 
     def text(self) -> bytes:
         """Return everything in the text format of Prometheus."""

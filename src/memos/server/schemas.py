@@ -295,6 +295,21 @@ class ForgottenOut(BaseModel):
     mode: Mode
 
 
+class FeedbackIn(WhoIn):
+    """What somebody says, and about which memories."""
+
+    text: Annotated[str, Field(min_length=1, max_length=100_000)]
+    memories: Annotated[list[Name], Field(max_length=1000)] = Field(default_factory=list)
+    session: Name | None = None
+
+
+class FeedbackOut(BaseModel):
+    """Feedback is stored; it is applied once a release can."""
+
+    id: str
+    status: Literal["stored"]
+
+
 class ChatIn(In):
     """What the user says, and how to answer."""
 

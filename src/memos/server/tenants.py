@@ -15,6 +15,7 @@ from memos.errors import Forbidden, RateLimited, Unauthenticated
 from memos.server.limits import Buckets
 from memos.types import ApiKey
 from memos.users.access import UNLIMITED, Limits
+from memos.users.audit import Audit
 from memos.users.keys import Keys
 
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -39,9 +40,10 @@ class Caller:
 class Tenants:
     """The accounts behind one engine."""
 
-    def __init__(self, engine: Engine, keys: Keys, buckets: Buckets) -> None:
+    def __init__(self, engine: Engine, keys: Keys, audit: Audit, buckets: Buckets) -> None:
         self.engine = engine
         self.keys = keys
+        self.audit = audit
         self._buckets = buckets
         self._known: set[str] = set()
         self._lock = anyio.Lock()
@@ -143,10 +145,29 @@ def is_forwarded(request: Request) -> bool:
 
 
 def is_local(request: Request) -> bool:
-    """Whether a request comes from this machine itself, and not through a proxy on it."""
+    """Whether a request comes from this machine itself: not through a proxy, not from a web page.
+
+    A page of another site may make its visitor's browser ask us; such a request names that site as
+    its origin. A site whose name suddenly stands for this machine (DNS rebinding) is found out by
+    the name that the browser asks for.
+    """
     if is_forwarded(request):
         return False
+    host = request.headers.get("host", "")
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != host:
+        return False
+    return _is_loopback(address_of(request)) and _stands_for_us(host)
+
+
+def _stands_for_us(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    name = name.strip("[]").casefold()
+    return "." not in name or name.endswith(".localhost") or _is_loopback(name)
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address_of(request)).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

@@ -16,6 +16,7 @@ from fastapi import Depends, Request
 from pydantic import IPvAnyNetwork
 
 from memos.errors import Conflict, Forbidden, InvalidInput, NotFound
+from memos.server.audited import Trail
 from memos.server.compat.envelopes import Dialect
 from memos.server.deps import Visit, tenants_of
 from memos.server.tenants import address_of, is_forwarded, is_local
@@ -57,7 +58,8 @@ class Calling:
         request.state.dialect = self._dialect
         token = token_for(request, self._dialect, tenants.engine.settings.server)
         caller = await tenants.holder(request, token)
-        return Visit(tenants, caller, await tenants.memory(caller))
+        request.state.trail = trail = Trail(caller)
+        return Visit(tenants, caller, await tenants.memory(caller), trail)
 
 
 Product = Annotated[Visit, Depends(Calling("product"))]

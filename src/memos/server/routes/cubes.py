@@ -27,6 +27,7 @@ async def create(visit: Visiting, body: CubeIn) -> Response:
     """Create a cube that the acting user owns."""
     visit.caller.limits.check_write()
     owner = await visit.acting(body.user)
+    visit.trail.cubes = (body.id,)
     return reply(await visit.mos.cubes.create(body.id, name=body.name, owner=owner), 201)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final, cast
 
 from fastapi import Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 
 from memos import __version__
-from memos.errors import MemosError
+from memos.errors import Forbidden, MemosError
 from memos.server.deps import Visiting, native, tenants_of
+from memos.server.docs_page import POLICY, page
 from memos.server.metrics import Metrics
 from memos.server.replies import problems, reply
 from memos.server.schemas import HealthOut, ReadyOut
@@ -36,13 +38,26 @@ async def ready(request: Request) -> Response:
     return reply({"ready": fine, "checks": checks}, 200 if fine else 503)
 
 
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """Show the document to people."""
+    return HTMLResponse(page(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
+
+
 @router.get(
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems()},
 )
 async def metrics(request: Request, visit: Visiting) -> Response:
-    """Return what was measured, for Prometheus."""
-    visit.caller.limits.check_manage()
+    """Return what was measured, for Prometheus; over all accounts, so for the operator's alone."""
+    limits = visit.caller.limits
+    limits.check_manage()
+    own = visit.caller.account == visit.tenants.engine.settings.account
+    if not own or limits.user is not None or limits.cubes is not None:
+        raise Forbidden("what was measured is for keys of the operator's account", code="key_scope")
     measured = cast("Metrics", request.app.state.metrics)
+    queue = visit.tenants.engine.store.jobs
+    if queue is not None:
+        measured.queue(await queue.stats(), datetime.now(UTC))
     return Response(measured.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

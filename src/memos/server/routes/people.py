@@ -30,6 +30,7 @@ router: Final = native("accounts")
 async def create_user(visit: Visiting, body: UserIn, user: Acting = None) -> Response:
     """Create a user and its private cube."""
     by = await _manager(visit, user)
+    visit.trail.target = body.id
     made = await visit.mos.users.create(body.id, name=body.name, role=body.role, by=by)
     return reply(made, 201)
 
@@ -90,6 +91,7 @@ async def create_key(visit: Visiting, body: KeyIn) -> Response:
         wanted.tenant, wanted.name, scopes=wanted.scopes, user=wanted.user, cubes=wanted.cubes,
         expires_at=wanted.expires_at,
     )  # fmt: skip
+    visit.trail.target = made.key.id
     return reply(_new(made), 201)
 
 

@@ -117,6 +117,7 @@ async def _loaded(
                 done = await visit.mos.init_from_dir(path, sha256=sha256, **who)
             else:
                 done = await visit.mos.load(path, on_conflict=on_conflict, sha256=sha256, **who)
+    visit.trail.cubes = (done.cube,)
     return reply(done)
 
 

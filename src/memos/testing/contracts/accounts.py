@@ -16,7 +16,7 @@ def _user(id: str, account: str = "acme", name: str = "Zoe") -> User:
 
 @pytest.mark.anyio
 class Accounts:
-    """'Users, cubes, grants and keys, each a versioned entry of an account.'"""
+    """'Users, cubes, grants, keys and what was done, each a versioned entry of an account.'"""
 
     async def test_round_trip(self, opened: Opened) -> None:
         """'Store ``entry`` with version ``expect + 1``.'"""
