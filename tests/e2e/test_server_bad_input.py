@@ -303,13 +303,13 @@ RAW = (
 def test_what_is_no_http(server: str, http: httpx.Client, raw: bytes) -> None:
     host, port = server.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(raw)
-        connection.shutdown(socket.SHUT_WR)
         answer = b""
-        try:
+        try:  # the server may hang up before it has heard all
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65536):
                 answer += piece
-        except ConnectionResetError:
+        except OSError:
             pass
     assert answer == b"" or answer.split(b" ", 2)[1].startswith(b"4"), answer[:300]
     assert b"X-Evil" not in answer
