@@ -164,3 +164,26 @@ async def test_pages_days_accounts_and_an_end(opened: Opened) -> None:
         "do.4", "do.5", "do.6", "do.7", "do.8", "do.9", "do.late",
     ]  # fmt: skip
     assert len(await noted(store, "rival")) == 1
+
+
+def test_the_dialects_are_followed_too(client: TestClient) -> None:
+    message = {"role": "user", "content": SECRET}
+    added = client.post(
+        "/product/add", json={"user_id": "zoe", "messages": [message], "async_mode": "sync"}
+    )
+    assert added.status_code == 200, added.text
+    id = client.get("/v1/memories", params={"user": "zoe"}).json()["items"][0]["id"]
+    client.post("/product/search", json={"user_id": "zoe", "query": SECRET})
+    client.post("/product/get_all", json={"user_id": "zoe", "memory_type": "text_mem"})
+    client.get(f"/product/get_memory/{id}")
+    body = {"user_id": "zoe", "conversation_id": "c", "messages": [message]}
+    assert client.post("/api/openmem/v1/add/message", json=body).status_code == 200
+    client.post("/product/delete_memory", json={"memory_ids": [id]})
+    client.post("/memories", json={"user_id": "zoe", "memory_content": SECRET})
+    client.post("/search", json={"user_id": "zoe", "query": SECRET})
+    assert deeds(client) == [
+        ("start.add", "zoe", ["zoe"], 200),
+        ("product.delete", "zoe", ["zoe"], 200),
+        ("openmem.add_message", "zoe", ["zoe"], 200),
+        ("product.add", "zoe", ["zoe"], 200),
+    ]

@@ -17,7 +17,14 @@ from memos.server.tenants import Caller, Tenants
 from memos.users.audit import Deed
 
 _logger: Final = logging.getLogger(__name__)
-_READS: Final = frozenset({"memories.search", "memories.query"})
+_READS: Final = frozenset(
+    {
+        "memories.search", "memories.query",
+        # of the dialects, where nearly all is a POST
+        "search_memories", "get_all", "get_memory", "dashboard", "get_some", "user_names",
+        "cube_exists", "wait", "search_memory", "get_message", "get_status", "rerank", "find",
+    }
+)  # fmt: skip
 """What asks by POST and changes nothing."""
 _TAKES_OUT: Final = "transfers.export"
 _FAILED: Final = 400
@@ -43,17 +50,22 @@ class Audited(APIRoute):
     def get_route_handler(self) -> Handler:
         """Return what serves a request."""
         handle = super().get_route_handler()
-        action = self.unique_id
-        if action in _READS or (self.methods == {"GET"} and action != _TAKES_OUT):
+        native = self.include_in_schema
+        operation = self.unique_id if native else self.name
+        if operation in _READS or (self.methods == {"GET"} and operation != _TAKES_OUT):
             return handle
+
+        def action(request: Request) -> str:
+            dialect = getattr(request.state, "dialect", "")
+            return operation if native else f"{dialect}.{operation}"
 
         async def handling(request: Request) -> Response:
             try:
                 response = await handle(request)
             except MemosError as error:
-                await _note(request, action, of_error(error).status)
+                await _note(request, action(request), of_error(error).status)
                 raise
-            await _note(request, action, response.status_code)
+            await _note(request, action(request), response.status_code)
             return response
 
         return handling

@@ -62,7 +62,13 @@ async def visiting(request: Request) -> Visit:
     """Return the visit that a request is, once its credentials are checked."""
     tenants = tenants_of(request)
     caller = await tenants.caller(request)
+    return await visit_of(request, caller)
+
+
+async def visit_of(request: Request, caller: Caller) -> Visit:
+    """Return the visit of a caller whose credentials are checked; it is followed from here on."""
     request.state.trail = trail = Trail(caller)
+    tenants = tenants_of(request)
     return Visit(tenants, caller, await tenants.memory(caller), trail)
 
 

@@ -16,9 +16,8 @@ from fastapi import Depends, Request
 from pydantic import IPvAnyNetwork
 
 from memos.errors import Conflict, Forbidden, InvalidInput, NotFound
-from memos.server.audited import Trail
 from memos.server.compat.envelopes import Dialect
-from memos.server.deps import Visit, tenants_of
+from memos.server.deps import Visit, tenants_of, visit_of
 from memos.server.tenants import address_of, is_forwarded, is_local
 from memos.settings import ServerSettings
 from memos.types import Memory, Scope
@@ -57,9 +56,7 @@ class Calling:
         tenants = tenants_of(request)
         request.state.dialect = self._dialect
         token = token_for(request, self._dialect, tenants.engine.settings.server)
-        caller = await tenants.holder(request, token)
-        request.state.trail = trail = Trail(caller)
-        return Visit(tenants, caller, await tenants.memory(caller), trail)
+        return await visit_of(request, await tenants.holder(request, token))
 
 
 Product = Annotated[Visit, Depends(Calling("product"))]
@@ -102,6 +99,7 @@ async def reaching(visit: Visit, user: str, cubes: Sequence[str]) -> list[str]:
         NotFound: One belongs to somebody else.
     """
     named = list(dict.fromkeys(cubes)) or [user]
+    visit.trail.cubes = tuple(named)
     if len(named) > MOST_NAMED:
         raise InvalidInput(f"a call may name {MOST_NAMED} cubes, not {len(named)}")
     for cube in named:
@@ -119,6 +117,7 @@ async def owner(visit: Visit, user: str | None, cube: str, *, create: bool = Fal
     Raises:
         NotFound: Nobody is named, and there is no such cube.
     """
+    visit.trail.cubes = (cube,)
     if user is not None or visit.caller.limits.user is not None:
         return await subject(visit, user)
     _, cubes = await _gate(visit).whole()
@@ -141,11 +140,14 @@ async def locate(
 
     Unknown and deleted ones are left out; of an id that several cubes hold, each comes.
     """
-    return [
+    held = [
         found
         for found in await _held(visit, ids, user)
         if found.memory.retired_at is None and (cubes is None or found.memory.place.cube in cubes)
     ]
+    visit.trail.cubes = tuple(sorted({found.memory.place.cube for found in held}))
+    visit.trail.user = visit.trail.user or (held[0].user if held else None)
+    return held
 
 
 async def found(visit: Visit, id: str, user: str | None = None) -> Found:

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
+from memos.server.audited import Audited
 from memos.server.compat.bodies import ChatIn, Tree
 from memos.server.compat.callers import Calling, Openmem, Product
 from memos.server.compat.cloudbodies import CloudChatIn
@@ -22,8 +23,8 @@ from memos.server.compat.items import item
 from memos.server.deps import Visit
 
 M = TypeVar("M", bound=BaseModel)
-product: Final = APIRouter(prefix="/product", include_in_schema=False)
-openmem: Final = APIRouter(include_in_schema=False)
+product: Final = APIRouter(prefix="/product", include_in_schema=False, route_class=Audited)
+openmem: Final = APIRouter(include_in_schema=False, route_class=Audited)
 
 
 @product.post("/chat/complete")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 import uuid_utils
-from anyio import CancelScope
 from fastapi.responses import Response, StreamingResponse
 
 from memos.chat.conversation import ChatResult, ChatStreamEvent, Recalled
@@ -24,6 +23,7 @@ from memos.server.compat.cloudbodies import CloudChatIn
 from memos.server.compat.items import item, preferences_text
 from memos.server.compat.selectors import where
 from memos.server.deps import Visit
+from memos.server.streams import begun
 from memos.telemetry import span
 
 _HEADERS: Final = {"X-Accel-Buffering": "no"}
@@ -136,14 +136,7 @@ async def streamed(visit: Visit, body: ChatIn | CloudChatIn, form: Form) -> Resp
     start = time.perf_counter()
     question = await asked(visit, body)
     events = visit.mos.chat_stream(question.query, **question.options)
-    begun = False
-    try:
-        first = await anext(events)
-        begun = True
-    finally:
-        if not begun:
-            with CancelScope(shield=True):
-                await events.aclose()
+    first = await begun(events)
     lines = _lines(_Stream(visit, question, form, start), first, events)
     return StreamingResponse(lines, 200, _HEADERS, "text/event-stream")
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Response
 from memos.errors import InvalidInput, NotFound
 from memos.options import UpdateOptions
 from memos.retrieve.rerank import CosineReranker
+from memos.server.audited import Audited
 from memos.server.compat import callers
 from memos.server.compat.bodies import Name
 from memos.server.compat.callers import Openmem
@@ -49,7 +50,7 @@ from memos.server.compat.unbuilt import NotBuilt
 from memos.server.deps import Visit
 from memos.types import Json, Memory
 
-router: Final = APIRouter(include_in_schema=False)
+router: Final = APIRouter(include_in_schema=False, route_class=Audited)
 _Detail = Callable[[Memory, float | None], dict[str, Json]]
 _LISTS: Final[Mapping[str, tuple[str, _Detail]]] = {
     "text_mem": ("memory_detail_list", detail),

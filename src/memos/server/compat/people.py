@@ -8,6 +8,7 @@ import uuid_utils
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from memos.server.audited import Audited
 from memos.server.compat import callers
 from memos.server.compat.bodies import RegisterUserIn
 from memos.server.compat.callers import Product
@@ -15,7 +16,7 @@ from memos.server.compat.envelopes import done
 from memos.server.deps import Visit
 from memos.types import User
 
-router: Final = APIRouter(prefix="/product", include_in_schema=False)
+router: Final = APIRouter(prefix="/product", include_in_schema=False, route_class=Audited)
 
 
 @router.post("/users/register")

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from memos.errors import InvalidInput
 from memos.kinds import memory_type
+from memos.server.audited import Audited
 from memos.server.compat import bodies, callers
 from memos.server.compat.callers import Product
 from memos.server.compat.envelopes import done
@@ -30,7 +31,7 @@ from memos.server.compat.unbuilt import FEEDBACK, KNOWLEDGE, SKILLS
 from memos.server.deps import Visit
 from memos.types import Memory
 
-router: Final = APIRouter(prefix="/product", include_in_schema=False)
+router: Final = APIRouter(prefix="/product", include_in_schema=False, route_class=Audited)
 _SHOWN: Final = 200
 """Memories of a cube that the playground shows."""
 UserQuery = Annotated[str | None, bodies.Field(max_length=512)]

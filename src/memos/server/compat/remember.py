@@ -58,6 +58,7 @@ def contents_of(messages: object, text: str | None, path: str | None) -> list[ob
 
 async def remember(visit: Visit, told: Told) -> list[Memory]:
     """Store everything in every cube, and return the memories that hold it."""
+    visit.trail.cubes = tuple(dict.fromkeys((*visit.trail.cubes, *told.cubes)))
     visit.caller.limits.check_write()
     await visit.tenants.engine.gate(visit.caller.account, visit.caller.limits).scope(
         told.user, told.cubes, "write"
@@ -106,6 +107,7 @@ async def erase_selected(
         places = {cube: await callers.owner(visit, None, cube) for cube in cubes}
     else:
         places = await callers.everywhere(visit)
+    visit.trail.cubes = tuple(places)
     for cube, acting in places.items():
         await visit.mos.forget(where=where, user=acting, cube=cube, mode="erase")
 

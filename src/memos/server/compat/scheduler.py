@@ -12,12 +12,13 @@ from fastapi.responses import Response, StreamingResponse
 
 from memos.errors import NotFound
 from memos.options import ListOptions
+from memos.server.audited import Audited
 from memos.server.compat import callers
 from memos.server.compat.callers import Product
 from memos.server.compat.conversations import sent
 from memos.server.compat.envelopes import done, written
 
-router: Final = APIRouter(prefix="/product/scheduler", include_in_schema=False)
+router: Final = APIRouter(prefix="/product/scheduler", include_in_schema=False, route_class=Audited)
 UserId = Annotated[str, Query(min_length=1, max_length=512)]
 TaskId = Annotated[str | None, Query(min_length=1, max_length=512)]
 _STATES: Final = ("waiting", "in_progress", "pending", "completed", "failed", "cancelled", "total")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from memos.errors import InvalidInput, NotFound
 from memos.options import ChatOptions, UpdateOptions
+from memos.server.audited import Audited
 from memos.server.compat import callers
 from memos.server.compat.bodies import Maybe, Name, Names, Text, Tree
 from memos.server.compat.callers import Start
@@ -30,7 +31,7 @@ from memos.server.deps import Visit
 from memos.telemetry import span
 from memos.types import Memory, Role
 
-router: Final = APIRouter(include_in_schema=False)
+router: Final = APIRouter(include_in_schema=False, route_class=Audited)
 UserQuery = Annotated[str | None, Query(min_length=1, max_length=512)]
 CubeQuery = Annotated[str | None, Query(min_length=1, max_length=512)]
 _TOP: Final = 5

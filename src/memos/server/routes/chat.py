@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-from anyio import CancelScope
 from fastapi.responses import Response, StreamingResponse
 
 from memos.chat.conversation import ChatStreamEvent, Recalled
@@ -29,6 +28,7 @@ from memos.server.deps import (
 from memos.server.problems import body_of, of_error
 from memos.server.replies import problems, reply
 from memos.server.schemas import ChatIn, ChatOut
+from memos.server.streams import begun
 from memos.telemetry import span
 from memos.wire import to_json
 
@@ -69,12 +69,7 @@ async def stream(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey 
     """
     options = await _options(visit, body, idempotency_key)
     events = visit.mos.chat_stream(body.query, **options)
-    try:
-        first = await anext(events)  # what fails before anything was said has a status of its own
-    except BaseException:
-        with CancelScope(shield=True):
-            await events.aclose()
-        raise
+    first = await begun(events)
     lines = _lines(visit, options.get("user", ""), first, events)
     return StreamingResponse(lines, 200, _HEADERS, "text/event-stream")
 
