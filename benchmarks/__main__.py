@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from benchmarks import isolation as tenants
 from benchmarks import recall as recalls
 from benchmarks import speed as speeds
 from benchmarks import transfer as transfers
@@ -139,6 +140,21 @@ def transfer(
         )
     if json:
         json.write_text(msgspec.json.encode(steps).decode(), encoding="utf-8")
+
+
+@app.command()
+def isolation(
+    *,
+    calls: Annotated[int, typer.Option(help="Random calls.", min=1)] = 20_000,
+    seed: Annotated[int, typer.Option(help="Which random calls.")] = 1,
+) -> None:
+    """Call the server as many tenants over every dialect, and check who gets what."""
+    with _progress() as progress, tempfile.TemporaryDirectory(prefix="memos-isolation-") as home:
+        task = progress.add_task("isolation", total=calls)
+        plan = tenants.Plan(calls, seed=seed)
+        counted = tenants.run(plan, Path(home), lambda: progress.advance(task))
+    for name, count in sorted(counted.items()):
+        _out.print(f"{name:32} {count:6}")
 
 
 @contextlib.contextmanager
