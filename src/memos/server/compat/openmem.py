@@ -46,11 +46,12 @@ from memos.server.compat.remember import (
     selector,
 )
 from memos.server.compat.selectors import BUCKETS, both, of_bucket, of_type, where
-from memos.server.compat.unbuilt import NotBuilt
+from memos.server.compat.unbuilt import NotBuilt, add_unbuilt
 from memos.server.deps import Visit
 from memos.types import Json, Memory
 
 router: Final = APIRouter(include_in_schema=False, route_class=Audited)
+add_unbuilt(router, "openmem")
 _Detail = Callable[[Memory, float | None], dict[str, Json]]
 _LISTS: Final[Mapping[str, tuple[str, _Detail]]] = {
     "text_mem": ("memory_detail_list", detail),

@@ -27,11 +27,13 @@ from memos.server.compat.remember import (
     erase_selected,
     remember,
 )
+from memos.server.compat.unbuilt import add_unbuilt
 from memos.server.deps import Visit
 from memos.telemetry import span
 from memos.types import Memory, Role
 
 router: Final = APIRouter(include_in_schema=False, route_class=Audited)
+add_unbuilt(router, "start")
 UserQuery = Annotated[str | None, Query(min_length=1, max_length=512)]
 CubeQuery = Annotated[str | None, Query(min_length=1, max_length=512)]
 _TOP: Final = 5
