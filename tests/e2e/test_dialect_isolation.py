@@ -290,3 +290,34 @@ def test_a_revoked_key_ends_open_streams(tmp_path: Path, path: str) -> None:
         "a long an",
         "swer in m",
     ]
+
+
+def test_what_changes_something_is_in_the_audit_log(server: TestClient) -> None:
+    cloud = OPENMEM[1]
+    said = [{"role": "user", "content": SECRET}]
+    body = {"messages": said, "user_id": "zoe", "agent_id": "chef"}
+    id = server.post(f"{cloud}/add/message", json=body).json()["data"]["task_id"]
+    server.post("/product/search/memory", json={"user_id": "zoe", "query": SECRET})
+    server.post("/product/search", json={"user_id": "zoe", "query": SECRET})
+    server.post(f"{cloud}/update/memory", json={"memory_id": id, "title": "x"})
+    server.post("/product/add", json={"user_id": "lin", "messages": "x", "mem_cube_id": "studio"})
+    server.post("/product/delete_memory", json={"memory_ids": [id]})
+    server.get("/memories", params={"user_id": "zoe"})
+    server.delete("/memories/studio")
+    server.post("/product/feedback", json={})
+    reader = key(server, scopes=["read"])
+    server.post("/memories", json={"user_id": "zoe", "memory_content": "x"}, headers=reader)
+    told = server.get("/v1/audit")
+    assert SECRET not in told.text
+    noted = [
+        (one["action"], one["user"], one["cubes"], one["target"], one["status"])
+        for one in told.json()["items"]
+    ]
+    assert [one for one in noted if one[0] != "accounts.create_key"][::-1] == [
+        ("openmem.add_message", "zoe", ["zoe"], None, 200),
+        ("openmem.update_memory", "zoe", ["zoe"], id, 200),
+        ("product.add", "lin", ["studio"], None, 200),
+        ("product.delete", "zoe", ["zoe"], id, 200),
+        ("start.delete_all", "lin", ["studio"], None, 200),
+        ("start.add", "zoe", ["zoe"], None, 403),
+    ]

@@ -177,6 +177,7 @@ async def delete_memory(visit: Openmem, body: DeleteMemoryIn) -> Response:
 async def update_memory(visit: Openmem, body: UpdateMemoryIn) -> Response:
     """Change a memory's words or title, or erase it."""
     found = await callers.found(visit, body.memory_id)
+    visit.trail.target = found.memory.id
     if body.status not in (None, "activated", "deleted"):
         raise NotBuilt("status: memories are activated or deleted; no other status is built yet")
     if body.status == "deleted":

@@ -135,6 +135,7 @@ async def unregister_cube(visit: Start, mem_cube_id: str, user_id: UserQuery = N
 async def share(visit: Start, cube_id: str, body: ShareIn) -> Response:
     """Let another end user read and write a cube."""
     user = await callers.owner(visit, body.user_id, cube_id)
+    visit.trail.target = body.target_user_id
     await visit.mos.cubes.share(cube_id, body.target_user_id, "write", user=user)
     return done("Cube shared successfully")
 
@@ -187,6 +188,7 @@ async def update(
     named = cast("Mapping[str, object]", metadata)
     changes |= {ours: named[name] for name, ours in _METADATA.items() if name in named}
     options = cast("UpdateOptions", {**changes, "user": user, "cube": mem_cube_id})
+    visit.trail.target = memory_id
     await visit.mos.update(memory_id, **options)
     return done("Memory updated successfully")
 
