@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.dialects import OPENMEM, TOKEN, add, key, open_server, texts
+from tests.dialects import OPENMEM, TOKEN, add, events, key, open_server, texts
 
+from memos.ports.models import FREELY, ChatEvent, ChatMessage, Generation
 from memos.testing.fakes import ScriptedChat
 from memos.users.keys import new_token
 
@@ -94,7 +96,7 @@ def test_an_operator_binds_a_key_to_a_dialect_and_a_network(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def server(tmp_path: Path):
+def server(tmp_path: Path) -> Generator[TestClient]:
     with open_server(tmp_path, chat=ScriptedChat("Nothing.")) as client:
         yield client
 
@@ -248,3 +250,74 @@ def test_a_key_that_only_reads_changes_nothing(server: TestClient) -> None:
     told = {"user_id": "zoe", "query": "x", "readable_cube_ids": ["new"]}
     assert server.post("/product/search", json=told, headers=reader).status_code == 404
     assert texts(server, "zoe", SECRET) == [SECRET]
+
+
+class Interrupted(ScriptedChat):
+    """Something happens after the second event of an answer."""
+
+    def __init__(self, happens: Callable[[], Awaitable[object]]) -> None:
+        super().__init__("a long answer in many pieces", pieces=9)
+        self._happens = happens
+
+    async def stream(
+        self, messages: Sequence[ChatMessage], how: Generation = FREELY
+    ) -> AsyncGenerator[ChatEvent, None]:
+        count = 0
+        async for event in super().stream(messages, how):
+            yield event
+            count += 1
+            if count == 2:
+                await self._happens()
+
+
+@pytest.mark.parametrize(
+    "path", ["/product/chat/stream", "/product/chat/stream/playground", f"{OPENMEM[0]}/chat"]
+)
+def test_a_revoked_key_ends_open_streams(tmp_path: Path, path: str) -> None:
+    async def revoke() -> None:
+        keys = state.tenants.keys
+        for one in await keys.list("local"):
+            if one.name == "k":
+                await keys.revoke("local", one.id)
+
+    with open_server(tmp_path, chat=Interrupted(revoke)) as client:
+        app: Any = client.app
+        state = app.state
+        body = {"user_id": "zoe", "query": "x", "conversation_id": "c", "stream": True}
+        told = events(client.post(path, json=body, headers=key(client)).text)
+    assert told[-1]["type"] == "error"
+    assert [event["data"] for event in told if event["type"] == "text"] == [
+        "a long an",
+        "swer in m",
+    ]
+
+
+def test_what_changes_something_is_in_the_audit_log(server: TestClient) -> None:
+    cloud = OPENMEM[1]
+    said = [{"role": "user", "content": SECRET}]
+    body = {"messages": said, "user_id": "zoe", "agent_id": "chef"}
+    id = server.post(f"{cloud}/add/message", json=body).json()["data"]["task_id"]
+    server.post("/product/search/memory", json={"user_id": "zoe", "query": SECRET})
+    server.post("/product/search", json={"user_id": "zoe", "query": SECRET})
+    server.post(f"{cloud}/update/memory", json={"memory_id": id, "title": "x"})
+    server.post("/product/add", json={"user_id": "lin", "messages": "x", "mem_cube_id": "studio"})
+    server.post("/product/delete_memory", json={"memory_ids": [id]})
+    server.get("/memories", params={"user_id": "zoe"})
+    server.delete("/memories/studio")
+    server.post("/product/feedback", json={})
+    reader = key(server, scopes=["read"])
+    server.post("/memories", json={"user_id": "zoe", "memory_content": "x"}, headers=reader)
+    told = server.get("/v1/audit")
+    assert SECRET not in told.text
+    noted = [
+        (one["action"], one["user"], one["cubes"], one["target"], one["status"])
+        for one in told.json()["items"]
+    ]
+    assert [one for one in noted if one[0] != "accounts.create_key"][::-1] == [
+        ("openmem.add_message", "zoe", ["zoe"], None, 200),
+        ("openmem.update_memory", "zoe", ["zoe"], id, 200),
+        ("product.add", "lin", ["studio"], None, 200),
+        ("product.delete", "zoe", ["zoe"], id, 200),
+        ("start.delete_all", "lin", ["studio"], None, 200),
+        ("start.add", "zoe", ["zoe"], None, 403),
+    ]

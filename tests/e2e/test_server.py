@@ -168,8 +168,8 @@ def test_metrics_and_readiness(client: TestClient) -> None:
     client.post("/v1/search", json={"query": "x"})
     text = client.get("/metrics").text
     assert (
-        'memos_http_request_seconds_count{method="POST",route="/v1/search",status="200"} 1.0'
-        in text
+        'memos_http_request_seconds_count{dialect="native",method="POST",route="/v1/search",'
+        'status="200"} 1.0' in text
     )
     assert client.get("/ready").json() == {"ready": True, "checks": {"store": "ok"}}
 

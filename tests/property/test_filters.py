@@ -54,6 +54,34 @@ def test_every_form_of_nothing_is_known_as_such(tree: object) -> None:  # fmt: s
     assert selects_everything(parse(tree))
 
 
+@pytest.mark.parametrize(
+    ("tree", "everything"),
+    [
+        ({"or": [{}, {"tags": "x"}]}, True),
+        ({"or": [{"tags": "x"}, {"and": []}]}, True),
+        ({"not": {"or": []}}, True),
+        ({"not": {"id": {"in": []}}}, True),
+        ({"not": {"and": [{"tags": "x"}, {"or": []}]}}, True),
+        ({"not": {"not": {}}}, True),
+        ({"and": [{}, {"tags": "x"}]}, False),
+        ({"or": []}, False),
+        ({"not": {}}, False),
+        ({"not": {"tags": "x"}}, False),
+        ({"id": {"in": []}}, False),
+    ],
+)
+def test_nothing_is_known_in_disguise_too(tree: object, everything: bool) -> None:
+    assert selects_everything(parse(tree)) is everything
+
+
+@settings(max_examples=100)
+@given(where=some.filters(), memory=some.memories())
+def test_what_selects_everything_selects_every_memory(where: Filter, memory: Memory) -> None:
+    tree = some.as_json(where)
+    for one in (where, parse({"not": tree}), parse({"or": [tree, {}]}), parse({"and": [tree]})):
+        assert matches(one, memory) or not selects_everything(one)
+
+
 MALFORMED: list[tuple[Any, str]] = [
     ([], "filter"),
     ("tags", "filter"),

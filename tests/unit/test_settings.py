@@ -199,3 +199,19 @@ def test_networks_from_the_environment(tmp_path: Path) -> None:
     environ = {"MEMOS_NETWORK__ALLOW": "localhost, 10.0.0.0/8", "MEMOS_NETWORK__TIMEOUT_S": "5"}
     network = load(environ=environ, directory=tmp_path).settings.network
     assert (network.allow, network.timeout_s) == (("localhost", "10.0.0.0/8"), 5.0)
+
+
+def test_default_keys_of_the_dialects(tmp_path: Path) -> None:
+    given = '[{"dialect": "openmem", "network": "10.0.0.0/8", "key": "mk_canary"}]'
+    loaded = load(tmp_path, environ={"MEMOS_SERVER__DEFAULT_KEYS": given})
+    (entry,) = loaded.settings.server.default_keys
+    assert (entry.dialect, str(entry.network)) == ("openmem", "10.0.0.0/8")
+    assert entry.key.get_secret_value() == "mk_canary"
+    assert "canary" not in repr([*settings.rows(loaded)]) + repr(loaded.settings)
+    (tmp_path / "memos.toml").write_text(
+        '[[server.default_keys]]\ndialect = "start"\nnetwork = "::1"\nkey = "mk_x"\n', "utf-8"
+    )
+    assert load(tmp_path).settings.server.default_keys[0].dialect == "start"
+    for wrong in ("{", '[{"dialect": "native", "network": "10.0.0.0/8", "key": "k"}]', "[1]"):
+        with pytest.raises(ConfigError, match="default_keys"):
+            load(tmp_path, environ={"MEMOS_SERVER__DEFAULT_KEYS": wrong})

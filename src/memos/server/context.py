@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from memos.server.compat.envelopes import spoken
 from memos.server.problems import Problem, formed
 from memos.server.uploads import LARGE
 from memos.telemetry import bind, observe
@@ -75,8 +76,10 @@ class RequestContext:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", "unknown")
         method = str(scope["method"])
-        observe("http_request_seconds", seconds, method=method, route=route, status=str(status))
-        facts = {"method": method, "route": route, "status": status}
+        dialect = spoken(scope) or "native"
+        labels = {"method": method, "route": route, "status": str(status), "dialect": dialect}
+        observe("http_request_seconds", seconds, **labels)
+        facts = {"method": method, "route": route, "status": status, "dialect": dialect}
         _logger.info("request", extra={**facts, "ms": round(seconds * 1000, 1)})
 
 

@@ -21,7 +21,6 @@ from memos.server.deps import Visit, tenants_of, visit_of
 from memos.server.tenants import address_of, is_forwarded, is_local
 from memos.settings import ServerSettings
 from memos.types import Memory, Scope
-from memos.users.access import Gate
 from memos.users.keys import is_token
 from memos.users.service import check_id
 
@@ -120,8 +119,9 @@ async def owner(visit: Visit, user: str | None, cube: str, *, create: bool = Fal
     visit.trail.cubes = (cube,)
     if user is not None or visit.caller.limits.user is not None:
         return await subject(visit, user)
-    _, cubes = await _gate(visit).whole()
+    _, cubes = await visit.gate.whole()
     if cube in cubes:
+        visit.trail.user = cubes[cube].owner
         return cubes[cube].owner
     if create:
         return await subject(visit, cube)
@@ -130,7 +130,7 @@ async def owner(visit: Visit, user: str | None, cube: str, *, create: bool = Fal
 
 async def scope_of(visit: Visit, user: str, cubes: Sequence[str]) -> Scope:
     """Return what an end user may read of cubes."""
-    return await _gate(visit).scope(user, cubes)
+    return await visit.gate.scope(user, cubes)
 
 
 async def locate(
@@ -168,20 +168,21 @@ async def found(visit: Visit, id: str, user: str | None = None) -> Found:
         (one,) = held
         memory = await visit.mos.get(id, resolve=True, user=one.user, cube=one.memory.place.cube)
         if memory.retired_at is None:
+            visit.trail.user, visit.trail.cubes = one.user, (memory.place.cube,)
             return Found(memory, one.user)
     raise NotFound(f"there is no memory {id!r:.200}", code="unknown_memory")
 
 
 async def everywhere(visit: Visit) -> dict[str, str]:
     """Return cube -> who acts on it, for all that the credentials may change."""
-    scope, cubes = await _gate(visit).whole()
+    scope, cubes = await visit.gate.whole()
     only = visit.caller.limits.user
     return {id: only or cube.owner for id, cube in cubes.items() if scope.may(id, "write")}
 
 
 async def exists(visit: Visit, cube: str) -> bool:
     """Whether there is a cube of that id, as far as the credentials reach."""
-    _, cubes = await _gate(visit).whole()
+    _, cubes = await visit.gate.whole()
     return cube in cubes
 
 
@@ -199,17 +200,13 @@ async def _ensure(visit: Visit, cube: str, user: str) -> None:
 
 
 async def _held(visit: Visit, ids: Sequence[str], user: str | None) -> list[Found]:
-    gate = _gate(visit)
+    gate = visit.gate
     scope, known = await gate.whole()
     if user is not None:
         scope = await gate.scope(await subject(visit, user))
     only = visit.caller.limits.user or user
     memories = await visit.tenants.engine.records.get(list(dict.fromkeys(ids)), scope)
     return [Found(memory, only or known[memory.place.cube].owner) for memory in memories]
-
-
-def _gate(visit: Visit) -> Gate:
-    return visit.tenants.engine.gate(visit.caller.account, visit.caller.limits)
 
 
 def _sent(headers: Mapping[str, str]) -> str | None:

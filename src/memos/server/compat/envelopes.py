@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Final, Literal, TypeAlias, cast, get_args
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 from fastapi.responses import Response
@@ -17,7 +17,6 @@ from starlette.types import Scope
 from memos.server.problems import Problem, answer
 
 Dialect: TypeAlias = Literal["product", "openmem", "start"]
-DIALECTS: Final[tuple[str, ...]] = get_args(Dialect)
 PRODUCT: Final = "/product"
 OPENMEM: Final = ("/api/openmem/v1", "/platform/api/openmem/v1")
 START: Final = frozenset({"configure", "users", "mem_cubes", "memories", "search", "chat"})
@@ -63,9 +62,15 @@ def dialect_of(path: str) -> Dialect | None:
     return "start" if first in START else None
 
 
+def spoken(scope: Scope) -> Dialect | None:
+    """Return the dialect that a request is made in, None for the native API."""
+    state = cast("Mapping[str, Dialect]", scope.get("state", {}))
+    return state.get("dialect") or dialect_of(str(scope["path"]))
+
+
 def formed(scope: Scope, problem: Problem) -> Response:
     """Return a failure in the form of whom it is for."""
-    dialect = scope.get("state", {}).get("dialect") or dialect_of(str(scope["path"]))
+    dialect = spoken(scope)
     if dialect is None:
         return answer(problem)
     if dialect == "openmem":

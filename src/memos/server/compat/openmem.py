@@ -46,11 +46,12 @@ from memos.server.compat.remember import (
     selector,
 )
 from memos.server.compat.selectors import BUCKETS, both, of_bucket, of_type, where
-from memos.server.compat.unbuilt import NotBuilt
+from memos.server.compat.unbuilt import NotBuilt, add_unbuilt
 from memos.server.deps import Visit
 from memos.types import Json, Memory
 
 router: Final = APIRouter(include_in_schema=False, route_class=Audited)
+add_unbuilt(router, "openmem")
 _Detail = Callable[[Memory, float | None], dict[str, Json]]
 _LISTS: Final[Mapping[str, tuple[str, _Detail]]] = {
     "text_mem": ("memory_detail_list", detail),
@@ -176,6 +177,7 @@ async def delete_memory(visit: Openmem, body: DeleteMemoryIn) -> Response:
 async def update_memory(visit: Openmem, body: UpdateMemoryIn) -> Response:
     """Change a memory's words or title, or erase it."""
     found = await callers.found(visit, body.memory_id)
+    visit.trail.target = found.memory.id
     if body.status not in (None, "activated", "deleted"):
         raise NotBuilt("status: memories are activated or deleted; no other status is built yet")
     if body.status == "deleted":

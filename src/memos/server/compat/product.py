@@ -27,11 +27,12 @@ from memos.server.compat.remember import (
     selector,
 )
 from memos.server.compat.selectors import BUCKETS, both, of_bucket, of_type, where
-from memos.server.compat.unbuilt import FEEDBACK, KNOWLEDGE, SKILLS
+from memos.server.compat.unbuilt import FEEDBACK, KNOWLEDGE, SKILLS, add_unbuilt
 from memos.server.deps import Visit
 from memos.types import Memory
 
 router: Final = APIRouter(prefix="/product", include_in_schema=False, route_class=Audited)
+add_unbuilt(router, "product")
 _SHOWN: Final = 200
 """Memories of a cube that the playground shows."""
 UserQuery = Annotated[str | None, bodies.Field(max_length=512)]

@@ -60,7 +60,7 @@ async def remember(visit: Visit, told: Told) -> list[Memory]:
     """Store everything in every cube, and return the memories that hold it."""
     visit.trail.cubes = tuple(dict.fromkeys((*visit.trail.cubes, *told.cubes)))
     visit.caller.limits.check_write()
-    await visit.tenants.engine.gate(visit.caller.account, visit.caller.limits).scope(
+    await visit.gate.scope(
         told.user, told.cubes, "write"
     )  # nothing is written where not all of it may be
     held: list[Memory] = []
@@ -91,6 +91,7 @@ async def erase_named(
     by_place: dict[tuple[str, str], list[str]] = {}
     for found in held:
         by_place.setdefault((found.user, found.memory.place.cube), []).append(found.memory.id)
+    visit.trail.target = ids[0] if len(ids) == 1 else None
     for (acting, cube), named in by_place.items():
         await visit.mos.forget(named, user=acting, cube=cube, mode="erase")
 

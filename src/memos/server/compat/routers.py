@@ -8,11 +8,6 @@ from fastapi import APIRouter
 
 from memos.server.compat import chat, openmem, people, product, scheduler, start
 from memos.server.compat.envelopes import OPENMEM, PRODUCT
-from memos.server.compat.unbuilt import add_unbuilt
-
-add_unbuilt(product.router, "product")
-add_unbuilt(openmem.router, "openmem")
-add_unbuilt(start.router, "start")
 
 
 def _under(prefix: str, router: APIRouter) -> APIRouter:

@@ -27,11 +27,13 @@ from memos.server.compat.remember import (
     erase_selected,
     remember,
 )
+from memos.server.compat.unbuilt import add_unbuilt
 from memos.server.deps import Visit
 from memos.telemetry import span
 from memos.types import Memory, Role
 
 router: Final = APIRouter(include_in_schema=False, route_class=Audited)
+add_unbuilt(router, "start")
 UserQuery = Annotated[str | None, Query(min_length=1, max_length=512)]
 CubeQuery = Annotated[str | None, Query(min_length=1, max_length=512)]
 _TOP: Final = 5
@@ -133,6 +135,7 @@ async def unregister_cube(visit: Start, mem_cube_id: str, user_id: UserQuery = N
 async def share(visit: Start, cube_id: str, body: ShareIn) -> Response:
     """Let another end user read and write a cube."""
     user = await callers.owner(visit, body.user_id, cube_id)
+    visit.trail.target = body.target_user_id
     await visit.mos.cubes.share(cube_id, body.target_user_id, "write", user=user)
     return done("Cube shared successfully")
 
@@ -185,6 +188,7 @@ async def update(
     named = cast("Mapping[str, object]", metadata)
     changes |= {ours: named[name] for name, ours in _METADATA.items() if name in named}
     options = cast("UpdateOptions", {**changes, "user": user, "cube": mem_cube_id})
+    visit.trail.target = memory_id
     await visit.mos.update(memory_id, **options)
     return done("Memory updated successfully")
 

@@ -20,7 +20,7 @@ class NotBuilt(MemosError):
     status: ClassVar[int] = 501
 
 
-FEEDBACK: Final = "feedback is not applied to memories yet; change them with update or delete"
+FEEDBACK: Final = "feedback is not applied yet; POST /v1/feedback keeps it until it is"
 KNOWLEDGE: Final = "knowledge bases and their files are not built yet; add texts as memories"
 PROFILES: Final = "profiles are not built yet"
 SKILLS: Final = "skills are not read from uploads yet"
