@@ -166,6 +166,7 @@ async def found(visit: Visit, id: str, user: str | None = None) -> Found:
         raise Conflict(f"several cubes have a memory {id!r}; name the cube", code="ambiguous")
     if held:
         (one,) = held
+        visit.trail.cubes = (one.memory.place.cube,)
         memory = await visit.mos.get(id, resolve=True, user=one.user, cube=one.memory.place.cube)
         if memory.retired_at is None:
             visit.trail.user, visit.trail.cubes = one.user, (memory.place.cube,)
