@@ -93,7 +93,11 @@ class Subject:
         spent = time.perf_counter() - start - (self.embedder.spent_s - embedding)
         self.latencies.search.append(spent)
         foreign = sum(hit.memory.place.cube != self.user for hit in result.hits)
-        signals = {"top_score": result.hits[0].score if result.hits else -math.inf}
+        signals = {
+            "top_score": result.hits[0].score if result.hits else -math.inf,
+            "relativity": max((hit.relativity for hit in result.hits), default=0.0),
+            "answerable": result.answerable,
+        }
         return Found(expand(_cited(result)), len(result.hits), foreign, signals)
 
     def packed(self, question: Question, budget: int) -> frozenset[str]:

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from memos.analysis import count_terms
+from memos.analysis import count_terms, fold
 from memos.ports.stores import Feature
 from memos.types import Vector
 
@@ -48,6 +48,7 @@ CENTRING: Final = 0.6
 """How much of the cube's mean vector is taken from the question's."""
 NOMINATING: Final = Feature.BM25_WIDE
 """Words nominate by the BM25 of a turn and of this window."""
+_MACHINES: Final = frozenset({"assistant", "system", "tool"})
 NEIGHBOUR_WEIGHT: Final = 0.6
 """Weight of each neighbour's vector in the mean that ``COSINE_NEAR`` looks at."""
 
@@ -66,6 +67,25 @@ def centred(query: Vector, centre: Vector | None) -> Vector:
     2018, removes more than the mean; the mean is what pays here).
     """
     return query if centre is None else (query - np.float32(CENTRING) * centre).astype(np.float32)
+
+
+def backdrop(question: Vector | None, centre: Vector | None) -> tuple[float, float]:
+    """Return what a centred question has in common with the mean memory, and how far it can go.
+
+    Vectors of length 1 lie ``sqrt(1 - |centre|^2)`` from their mean (root of the mean square), so
+    the second is the inner product that such a step in the question's direction adds. What a
+    memory adds, divided by it, is about a cosine around the cube's centre: a number that means the
+    same whatever the embedder's common component is.
+    """
+    if question is None or centre is None:
+        return 0.0, 0.0
+    apart = math.sqrt(max(0.0, 1.0 - float(centre @ centre)))
+    return float(question @ centre), float(np.linalg.norm(question)) * apart
+
+
+def is_reply(speaker: str | None) -> bool:
+    """Whether a machine said it: who speaks bears the name of its role, for want of another."""
+    return speaker is not None and fold(speaker) in _MACHINES
 
 
 def without_names(terms: Mapping[str, float], speakers: Iterable[str]) -> Mapping[str, float]:

@@ -74,6 +74,10 @@ NOTES: list[dict[str, Any]] = [
     {"expires_at": "2999-01-01", "info": {"n": 2}},
     {"cube": "more"},
 ]
+QUESTIONS = st.one_of(
+    some.sentences(3),
+    st.tuples(some.sentences(3), some.sentences(3)).map("? ".join),
+)
 WHERES: list[object] = [
     None,
     None,
@@ -140,7 +144,7 @@ def _same_ranking(one: dict[int, float], two: dict[int, float]) -> None:
 @settings(max_examples=40)
 @given(
     actions=st.lists(ACTIONS, min_size=1, max_size=10),
-    queries=st.lists(some.sentences(3), min_size=1, max_size=2),
+    queries=st.lists(QUESTIONS, min_size=1, max_size=2),
     wheres=st.lists(st.sampled_from(WHERES), min_size=2, max_size=3, unique_by=str),
     both=st.booleans(),
 )

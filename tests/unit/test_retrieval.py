@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from memos.errors import InvalidInput
 from memos.ports.stores import Feature, Features
-from memos.relevance import length_norm, rarity, saturation
+from memos.relevance import is_reply, length_norm, rarity, saturation
+from memos.retrieve.aspects import aspects
 from memos.retrieve.pack import pack
 from memos.retrieve.recipe import RECIPES, named
 from memos.retrieve.score import Order
@@ -47,7 +50,8 @@ def test_the_order_is_that_of_the_summed_parts() -> None:
 
 def test_alike_candidates_and_none_do_not_divide_by_zero() -> None:
     alike = candidates("c", "ab", bm25=[1, 1], cosine=[0.5, 0.5])
-    assert [Order([alike], RECIPES["fast"])[n].score for n in range(2)] == [0.0, 0.0]
+    leading = pytest.approx(RECIPES["fast"].leading)
+    assert [Order([alike], RECIPES["fast"])[n].score for n in range(2)] == [leading, leading]
     assert len(Order([], RECIPES["fast"])) == 0
     assert len(Order([Features("c", (), {}, {})], RECIPES["fast"])) == 0
 
@@ -71,3 +75,80 @@ def test_packing() -> None:
     by_budget = pack(ranked, limit=10, budget=60, dedup="exact")
     assert [group[0].text for group in by_budget] == ["one", "one", "two"]
     assert len(pack(ranked, limit=10, budget=None, dedup="none")) == 5
+
+
+def holding(ids: str, *, background: float = 0.0, **columns: list[float]) -> Features:
+    """Candidates of which the first holds the rare word of the question."""
+    made = candidates("c", ids, **columns)
+    words = {"rare": np.array([True, *[False] * (len(ids) - 1)])}
+    terms = {"rare": 6.0, "common": 1.0, "unheard": 5.0}
+    return replace(made, words=words, terms=terms, background=background, spread=0.5)
+
+
+def test_relativity_means_the_same_in_every_search() -> None:
+    good = holding("ab", cosine=[0.4, 0.0])
+    alone = Order([holding("a", cosine=[0.4])], RECIPES["fast"])[0]
+    among = Order([good], RECIPES["fast"])[0]
+    assert (among.id, alone.relativity) == ("a", among.relativity)
+    assert among.relativity == pytest.approx(1 / (1 + np.exp(4 - 5 * 0.8 - 3 * 0.5)))
+    assert Order([good], RECIPES["fast"])[1].relativity < 0.05
+    moved = holding("ab", background=0.3, cosine=[0.7, 0.3])
+    assert Order([moved], RECIPES["fast"])[0].relativity == pytest.approx(among.relativity)
+    words = Order([replace(good, columns={})], RECIPES["words"])[0]
+    assert words.relativity == pytest.approx(1 / (1 + np.exp(4 - 6 * 0.5)))
+
+
+def test_answerable_falls_when_words_are_unheard_or_others_say_it() -> None:
+    def rated(**columns: list[float]) -> float:
+        return Order([holding("abc", **columns)], RECIPES["fast"]).answerable
+
+    nobody = rated(bm25=[9, 1, 0], cosine=[0.9, 0.1, 0.1], speaker=[0, 0, 0])
+    asked = rated(bm25=[9, 1, 0], cosine=[0.9, 0.1, 0.1], speaker=[1, 0, 0])
+    other = rated(bm25=[9, 1, 0], cosine=[0.9, 0.1, 0.1], speaker=[0, 1, 1])
+    assert nobody == pytest.approx(0.5)
+    assert 0 < other < 0.1 < asked < nobody
+    assert Order([], RECIPES["fast"]).answerable == 0.0
+    assert Order([candidates("c", "a", cosine=[0.5])], RECIPES["meaning"]).answerable == 1.0
+
+
+def test_other_sessions_come_before_the_second_best_of_one() -> None:
+    found = candidates("c", "abc", bm25=[3, 2.9, 2.8], cosine=[0.5, 0.49, 0.48])
+    together = replace(found, sessions=np.array([0, 0, 1], np.int32))
+    recipe = replace(RECIPES["fast"], session=0.0)
+    parts = {
+        ranked.id: ranked.parts["leading"]
+        for ranked in map(Order([together], recipe).__getitem__, range(3))
+    }
+    assert parts["a"] == parts["c"] == pytest.approx(0.7)
+    assert parts["b"] < parts["a"]
+
+
+def test_what_a_machine_said_comes_later() -> None:
+    found = candidates("c", "ab", bm25=[1, 1], cosine=[0.5, 0.5], reply=[1, 0])
+    assert Order([found], RECIPES["fast"]).keys(2) == [("c", "b"), ("c", "a")]
+    assert [is_reply(name) for name in ("Assistant", "Ann", None)] == [True, False, False]
+
+
+def test_sentences_of_a_question_are_its_aspects() -> None:
+    both = "Where does Ann live? And which car does she drive?"
+    assert aspects(both) == ("Where does Ann live?", "And which car does she drive?")
+    assert aspects("我住在哪个小区？另外，银行招聘会的规模是什么？") == (
+        "我住在哪个小区？",
+        "另外，银行招聘会的规模是什么？",
+    )
+    assert aspects("Which version came after 3.11 of node.js?") == ()
+    assert aspects("Well. And you? Where does Ann live?") == ()
+    assert aspects("One red cat sat. " * 5) == ()
+    assert aspects("") == ()
+
+
+def test_each_sentence_brings_its_own_answer_up() -> None:
+    whole = candidates("c", "abxyz", bm25=[2, 1.5, 2, 0, 0], cosine=[0.5, 0.4, 0.5, 0, 0])
+    first = candidates("c", "ax", bm25=[3, 1], cosine=[0.9, 0.2])
+    second = candidates("c", "bx", bm25=[3, 1], cosine=[0.9, 0.2])
+    recipe = RECIPES["fast"]
+    assert Order([whole], recipe).keys(3)[-1] == ("c", "b")
+    order = Order([whole], recipe, [[first], [second]])
+    assert order.keys(3)[-1] == ("c", "x")
+    assert len(order) == 5
+    assert order[0].score == pytest.approx(sum(order[0].parts.values()), abs=1e-5)

@@ -80,6 +80,7 @@ def search(  # noqa: PLR0913 - typer reads the options from the signature
         return
     _show_hits(result)
     if explain:
+        say(f"answerable: {result.answerable:.2f}")
         _explain(result.hits)
 
 
@@ -172,6 +173,7 @@ def _explain(hits: Sequence[Hit]) -> None:
     for number, hit in enumerate(hits, 1):
         lanes = ", ".join(f"{lane} #{rank + 1}" for lane, rank in hit.why.lanes.items())
         say(f"\n{number}. {' '.join(hit.memory.text.split())[:80]}")
+        say(f"   relativity: {hit.relativity:.2f}")
         say(f"   lanes: {lanes or 'none'}   words: {', '.join(hit.why.words) or 'none'}")
         table(
             {"feature": "", "value": "", "adds to the score": ""},

@@ -284,6 +284,7 @@ class Feature(StrEnum):
     BM25_WIDE = "bm25_wide"
     BM25_SESSION = "bm25_session"
     SPEAKER = "speaker"
+    REPLY = "reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +298,10 @@ class Features:
         lanes: Lane name -> for each candidate its rank in that lane (0 best), -1 outside.
         words: Term of the question -> for each candidate, whether it holds it.
         sessions: For each candidate a number that it shares with those of its session alone.
+        terms: Every term of the question -> what it weighs in this cube, rare ones more.
+        background: The cosine column's value for the mean memory of the cube.
+        spread: By what a value differs from that, at most: for a memory that lies from the mean
+            as far as memories do, in the very direction of the question.
     """
 
     cube: str
@@ -305,6 +310,9 @@ class Features:
     lanes: Mapping[str, NDArray[np.int32]]
     words: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
     sessions: NDArray[np.int32] | None = None
+    terms: Mapping[str, float] = field(default_factory=dict[str, float])
+    background: float = 0.0
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

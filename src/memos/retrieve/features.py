@@ -26,7 +26,9 @@ from memos.relevance import (
     NOMINATING,
     SPANS,
     WIDEST,
+    backdrop,
     centred,
+    is_reply,
     length_norm,
     rarity,
     saturation,
@@ -53,9 +55,10 @@ class LaneFeatures:
             raise InvalidInput("this record store cannot be asked for a past state", code="as_of")
         await self._check_embedder(question, cube, scope)
         statistics = await self.text.statistics(list(question.terms), cube, scope)
-        vector = question.vector
+        vector, centre = question.vector, None
         if vector is not None:
-            vector = centred(vector, await self.vectors.centre(cube, scope))
+            centre = await self.vectors.centre(cube, scope)
+            vector = centred(vector, centre)
         question = replace(
             question, vector=vector, terms=without_names(question.terms, statistics.speakers)
         )
@@ -73,7 +76,15 @@ class LaneFeatures:
         columns = hood.columns(ids, question)
         lanes, words_held = _lanes(ids, columns, nearest), hood.words(ids, terms)
         sessions = hood.sessions(ids)
-        return _cut(Features(cube, tuple(ids), columns, lanes, words_held, sessions), question)
+        weights = {
+            term: weight * rarity(statistics.documents, statistics.frequencies[term])
+            for term, weight in question.terms.items()
+        }
+        found = Features(
+            cube, tuple(ids), columns, lanes, words_held, sessions, weights,
+            *backdrop(vector, centre),
+        )  # fmt: skip
+        return _cut(found, question)
 
     async def _check_embedder(self, question: Question, cube: str, scope: Scope) -> None:
         if question.vector is None:
@@ -137,13 +148,13 @@ def _cut(found: Features, question: Question) -> Features:
     for ranks in lanes.values():
         nominated |= ranks >= 0
     kept = np.flatnonzero(nominated)
-    return Features(
-        found.cube,
-        tuple(found.ids[i] for i in kept),
-        {feature: column[kept] for feature, column in found.columns.items()},
-        {name: ranks[kept].astype(np.int32) for name, ranks in lanes.items()},
-        {term: holds[kept] for term, holds in found.words.items()},
-        None if found.sessions is None else found.sessions[kept],
+    return replace(
+        found,
+        ids=tuple(found.ids[i] for i in kept),
+        columns={feature: column[kept] for feature, column in found.columns.items()},
+        lanes={name: ranks[kept].astype(np.int32) for name, ranks in lanes.items()},
+        words={term: holds[kept] for term, holds in found.words.items()},
+        sessions=None if found.sessions is None else found.sessions[kept],
     )
 
 
@@ -200,6 +211,9 @@ class _Neighbourhood:
         asked = question.speakers
         columns[Feature.SPEAKER] = np.array(
             [bool(words(self._memories[id].speaker or "") & asked) for id in ids], np.float32
+        )
+        columns[Feature.REPLY] = np.array(
+            [is_reply(self._memories[id].speaker) for id in ids], np.float32
         )
         return columns
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import anyio
 from msgspec import structs
@@ -16,6 +16,7 @@ from memos.errors import ConfigError, InvalidInput, UpstreamError
 from memos.filters import Filter, matches
 from memos.ports.models import Embedder, Reranker
 from memos.ports.stores import FeatureIndex, Features, Question, RecordStore
+from memos.retrieve.aspects import aspects
 from memos.retrieve.pack import Dedup, pack
 from memos.retrieve.recipe import Recipe
 from memos.retrieve.rerank import RERANKED, Reranked, rerank
@@ -77,15 +78,22 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A memory that answers; ``score`` compares hits of one search only.
+    """A memory that answers.
 
-    ``repeats`` are memories of the same words by the same speaker, with sources of their own.
+    Attributes:
+        memory: The memory.
+        score: What it was ranked by; compares hits of one search only.
+        why: What the score is made of.
+        repeats: Memories of the same words by the same speaker, with sources of their own.
+        relativity: From 0 to 1, about how often a memory that looks like this is evidence for the
+            question; compares hits of any searches and cubes, so that it can be cut at a bound.
     """
 
     memory: Memory
     score: float
     why: Why
     repeats: tuple[Memory, ...] = ()
+    relativity: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +107,20 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Hits, best first; ``degraded`` names the lanes that failed and are not in the answer."""
+    """Hits, best first.
+
+    Attributes:
+        hits: What was found.
+        degraded: The lanes that failed and are not in the answer.
+        trace: What the search did.
+        answerable: From 0 to 1: low where the memories say little of what the question asks, or
+            somebody else than who is asked about says it. Orders questions; no probability.
+    """
 
     hits: tuple[Hit, ...]
     degraded: tuple[str, ...]
     trace: Trace
-
-
-class _Prepared(NamedTuple):
-    vector: Vector | None
-    terms: Mapping[str, float]
-    speakers: frozenset[str]
-    degraded: tuple[str, ...]
+    answerable: float = 0.0
 
 
 class _Clock:
@@ -163,17 +173,12 @@ class Retrieve:
             Conflict: A cube was embedded with another model.
         """
         clock = _Clock()
-        prepared = await self._prepare(query)
+        questions, degraded = await self._prepare(query)
         clock.mark("prepare")
-        question = Question(
-            prepared.vector, "" if prepared.vector is None else self.embedder.name, prepared.terms,
-            prepared.speakers, query.where, query.at, query.as_of, query.candidates,
-        )  # fmt: skip
-        found = await self._features(question, scope)
+        found, *sentences = await self._features(questions, scope)
         clock.mark("features")
-        order = Order(found, query.recipe)
+        order = Order(found, query.recipe, sentences)
         clock.mark("score")
-        degraded = prepared.degraded
         if self.reranker is not None and query.rerank:
             rows = await self._read(order.keys(RERANKED), query, scope)
             order, failed = await rerank(self.reranker, query.text, order, rows)
@@ -181,35 +186,49 @@ class Retrieve:
             clock.mark("rerank")
         hits = await self._hits(order, query, scope)
         clock.mark("read")
-        return SearchResult(hits, degraded, Trace(clock.steps, len(order), query.recipe.name))
+        trace = Trace(clock.steps, len(order), query.recipe.name)
+        return SearchResult(hits, degraded, trace, order.answerable)
 
-    async def _prepare(self, query: Query) -> _Prepared:
-        terms = query_terms(query.text) if query.recipe.text else dict[str, float]()
-        vector: Vector | None = None
+    async def _prepare(self, query: Query) -> tuple[list[Question], tuple[str, ...]]:
+        """Return the question, its sentences where they ask for several things, and what failed."""
+        texts = [query.text, *(aspects(query.text) if query.recipe.aspects else ())]
+        vectors: Sequence[Vector | None] = [None] * len(texts)
         degraded: tuple[str, ...] = ()
         if query.recipe.meaning:
             try:
                 with span("embed_seconds", role="query"):
-                    vector = (await self.embedder.embed([query.text], "query"))[0]
+                    vectors = list(await self.embedder.embed(texts, "query"))
             except UpstreamError as error:
                 if not query.recipe.text:
                     raise
                 degraded = (f"vector: {error.code}",)
-        return _Prepared(vector, terms, words(query.text), degraded)
+        speakers = words(query.text)
+        questions = [
+            Question(
+                vector, "" if vector is None else self.embedder.name,
+                query_terms(text) if query.recipe.text else {},
+                speakers, query.where, query.at, query.as_of, query.candidates,
+            )
+            for text, vector in zip(texts, vectors, strict=True)
+        ]  # fmt: skip
+        return questions, degraded
 
-    async def _features(self, question: Question, scope: Scope) -> list[Features]:
+    async def _features(self, questions: Sequence[Question], scope: Scope) -> list[list[Features]]:
+        """Return, for every question, the candidates of every cube; all are asked at once."""
         cubes = sorted(scope.grants)
-        if len(cubes) == 1:
-            return [await self.features.features(question, cubes[0], scope)]
-        found: dict[str, Features] = {}
+        if len(cubes) == len(questions) == 1:
+            return [[await self.features.features(questions[0], cubes[0], scope)]]
+        found: dict[tuple[int, str], Features] = {}
 
-        async def look(cube: str) -> None:
-            found[cube] = await self.features.features(question, cube, self.narrow(scope, cube))
+        async def look(number: int, cube: str) -> None:
+            narrowed = scope if len(cubes) == 1 else self.narrow(scope, cube)
+            found[number, cube] = await self.features.features(questions[number], cube, narrowed)
 
         async with anyio.create_task_group() as tasks:
-            for cube in cubes:
-                tasks.start_soon(look, cube)
-        return [found[cube] for cube in cubes]
+            for number in range(len(questions)):
+                for cube in cubes:
+                    tasks.start_soon(look, number, cube)
+        return [[found[number, cube] for cube in cubes] for number in range(len(questions))]
 
     async def _hits(self, order: Order | Reranked, query: Query, scope: Scope) -> tuple[Hit, ...]:
         most = query.limit if query.budget is None else query.budget // _TOKENS_PER_MEMORY + 1
@@ -257,4 +276,4 @@ class Retrieve:
 
 def _hit(ranked: Ranked, memory: Memory, repeats: tuple[Memory, ...]) -> Hit:
     why = Why(ranked.lanes, ranked.parts, ranked.features, ranked.words)
-    return Hit(memory, ranked.score, why, repeats)
+    return Hit(memory, ranked.score, why, repeats, ranked.relativity)

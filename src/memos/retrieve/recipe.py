@@ -22,12 +22,17 @@ class Recipe:
         weights: What the other features count. Scores and cosines are standardised over the
             candidates before they are weighted; the rest is taken as it is.
         session: What the session of a candidate counts: how much its candidates say together.
+        leading: What it counts to be the best candidate of a session, or close to that: other
+            sessions may tell more than the second best turn of the same one.
+        aspects: What the sentences of a question count by themselves, as a share of the whole.
     """
 
     name: str
     text: float
     weights: Mapping[Feature, float]
     session: float = 0.0
+    leading: float = 0.0
+    aspects: float = 0.0
 
     @property
     def meaning(self) -> bool:
@@ -50,13 +55,20 @@ class Recipe:
             name=f"{self.name}-{part}",
             text=0.0 if part == "text" else self.text,
             session=0.0 if part == "session" else self.session,
+            leading=0.0 if part == "leading" else self.leading,
+            aspects=0.0 if part == "aspects" else self.aspects,
             weights={f: w for f, w in self.weights.items() if f != part},
         )
 
     @property
     def parts(self) -> tuple[str, ...]:
         """What takes part in the score."""
-        alone = {"text": self.text, "session": self.session}
+        alone = {
+            "text": self.text,
+            "session": self.session,
+            "leading": self.leading,
+            "aspects": self.aspects,
+        }
         return (*(name for name, weight in alone.items() if weight), *map(str, self.weights))
 
 
@@ -66,8 +78,15 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         Recipe(
             "fast",
             1.3,
-            {Feature.COSINE: 1.2, Feature.COSINE_NEAR: 0.8, Feature.SPEAKER: 1.0},
+            {
+                Feature.COSINE: 1.2,
+                Feature.COSINE_NEAR: 0.8,
+                Feature.SPEAKER: 1.5,
+                Feature.REPLY: -1.0,
+            },
             session=0.5,
+            leading=0.7,
+            aspects=0.5,
         ),
         Recipe("words", 1.0, {}),
         Recipe("meaning", 0.0, {Feature.COSINE: 1.0}),

@@ -31,6 +31,11 @@ class Reranked:
     def __getitem__(self, rank: int) -> Ranked:
         return self.order[self.ranks[rank] if rank < len(self.ranks) else rank]
 
+    @property
+    def answerable(self) -> float:
+        """What the scorer thinks of the candidates together."""
+        return self.order.answerable
+
     def keys(self, count: int) -> list[_Key]:
         """Return (cube, id) of the first ``count``."""
         return [*self.first, *self.order.keys(count)[len(self.first) :]][:count]

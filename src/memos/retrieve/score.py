@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from memos.ports.stores import Feature, Features
 from memos.relevance import TEXT_WEIGHTS
+from memos.retrieve.calibrate import answerable, relativity
 from memos.retrieve.recipe import Recipe
 
 Column = NDArray[np.float32]
+_EVIDENCE: Final = ("text", Feature.COSINE, Feature.COSINE_NEAR)
 _STANDARDISED: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
 
 
@@ -26,6 +28,7 @@ class Ranked(NamedTuple):
         cube: Where it lives.
         id: Which it is.
         score: The sum of ``parts``; comparable within one search only.
+        relativity: How good it is by itself, from 0 to 1; comparable over searches and cubes.
         parts: What each feature contributed.
         features: The features as they were.
         lanes: Lane -> rank in it, from 0.
@@ -35,6 +38,7 @@ class Ranked(NamedTuple):
     cube: str
     id: str
     score: float
+    relativity: float
     parts: Mapping[str, float]
     features: Mapping[str, float]
     lanes: Mapping[str, int]
@@ -42,18 +46,45 @@ class Ranked(NamedTuple):
 
 
 class Order:
-    """The candidates of a search, best first; reasons are worked out for those that are read."""
+    """The candidates of a search, best first; reasons are worked out for those that are read.
 
-    def __init__(self, found: Sequence[Features], recipe: Recipe) -> None:
-        """Score the candidates of every cube together; ties stay in the order they came in."""
+    Attributes:
+        answerable: How likely they answer the question, from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        found: Sequence[Features],
+        recipe: Recipe,
+        aspects: Sequence[Sequence[Features]] = (),
+    ) -> None:
+        """Score the candidates of every cube together; ties stay in the order they came in.
+
+        Args:
+            found: The candidates of the question.
+            recipe: What counts how much.
+            aspects: Those of its sentences, each cube by cube as in ``found``.
+        """
         self._found = found
         self._starts = list(accumulate((len(part.ids) for part in found), initial=0))
         self._parts = _contributions(found, recipe)
-        total = sum(self._parts.values(), np.zeros(self._starts[-1], np.float32))
+        nothing = np.zeros(self._starts[-1], np.float32)
+        evidence = sum((self._parts.get(name, nothing) for name in _EVIDENCE), nothing)
+        self.answerable = answerable(found, evidence, _column(found, Feature.SPEAKER))
+        total = sum(self._parts.values(), nothing.copy())
+        if aspects and recipe.aspects:
+            sentences = [_looked_up(found, other, recipe) for other in aspects]
+            together = np.log(np.mean(np.exp(sentences), axis=0, dtype=np.float64))
+            self._parts["aspects"] = recipe.aspects * (together.astype(np.float32) - total)
+            total += self._parts["aspects"]
+        more: dict[str, Column] = {}
         if recipe.session:
-            together = recipe.session * _standardised(_together(found, total))
-            self._parts["session"] = together
-            total += together
+            more["session"] = recipe.session * _standardised(_together(found, total))
+        if recipe.leading:
+            more["leading"] = recipe.leading * _leading(found, total)
+        for name, column in more.items():
+            self._parts[name] = column
+            total += column
         self._scores: Column = total
         self._order = cast("list[int]", np.argsort(-total, kind="stable").tolist())
 
@@ -68,6 +99,7 @@ class Order:
             cube=part.cube,
             id=part.ids[row],
             score=float(self._scores[at]),
+            relativity=relativity(part, row),
             parts={name: float(column[at]) for name, column in self._parts.items()},
             features={str(name): float(column[row]) for name, column in part.columns.items()},
             lanes={name: rank for name, rank in ranks.items() if rank >= 0},
@@ -116,6 +148,36 @@ def _together(found: Sequence[Features], scores: Column) -> Column:
         sums = np.bincount(part.sessions, weights=weights)
         together[start:end] = np.log(sums[part.sessions])
     return together
+
+
+def _looked_up(found: Sequence[Features], other: Sequence[Features], recipe: Recipe) -> Column:
+    """Return the scores that another question gives to the candidates of ``found``.
+
+    Those it did not nominate get the least that it gave to anybody.
+    """
+    parts = _contributions(other, recipe)
+    nothing = np.zeros(sum(len(part.ids) for part in other), np.float32)
+    scores = sum(parts.values(), nothing)
+    least = float(scores.min()) if len(scores) else 0.0
+    keys = ((part.cube, id) for part in other for id in part.ids)
+    score_of = dict(zip(keys, cast("list[float]", scores.tolist()), strict=True))
+    wanted = [score_of.get((part.cube, id), least) for part in found for id in part.ids]
+    return np.array(wanted, np.float32)
+
+
+def _leading(found: Sequence[Features], scores: Column) -> Column:
+    """Return, for every candidate, 1 if it is the best of its session, less the farther behind.
+
+    It falls steadily, with e^(-2 x distance), so that equals stay equals.
+    """
+    behind = np.zeros(len(scores), np.float32)
+    starts = list(accumulate((len(part.ids) for part in found), initial=0))
+    for part, start, end in zip(found, starts, starts[1:], strict=False):
+        if part.sessions is not None and end > start:
+            best = np.full(int(part.sessions.max()) + 1, -np.inf, np.float32)
+            np.maximum.at(best, part.sessions, scores[start:end])
+            behind[start:end] = scores[start:end] - best[part.sessions]
+    return np.exp(2 * behind)
 
 
 def _column(found: Sequence[Features], feature: Feature) -> Column:

@@ -242,6 +242,7 @@ class HitOut(BaseModel):
     score: float
     why: WhyOut
     repeats: list[MemoryOut]
+    relativity: float
     model_config = ConfigDict(extra="allow")
 
 
@@ -260,6 +261,7 @@ class SearchOut(BaseModel):
     hits: list[HitOut]
     degraded: list[str]
     trace: TraceOut
+    answerable: float
     model_config = ConfigDict(extra="allow")
 
 

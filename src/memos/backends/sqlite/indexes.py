@@ -21,7 +21,7 @@ from memos.backends.sqlite.images import Images
 from memos.filters import EVERYTHING, Filter
 from memos.ports import refusals
 from memos.ports.stores import Feature, Features, Question
-from memos.relevance import centred, without_names
+from memos.relevance import backdrop, centred, without_names
 from memos.types import Change, Place, Scope, Scored, Statistics, Vector
 
 _ANY_TIME: Final = datetime.min.replace(tzinfo=UTC)
@@ -67,12 +67,14 @@ class Indexes:
         with self._file.reading() as db, self._view(db, question, cube, scope) as view:
             if view is None:
                 return Features(cube, (), {}, {})
-            vector = question.vector
+            vector, centre = question.vector, view.image.centre
             if vector is not None:
-                vector = centred(vector, view.image.centre)
+                vector = centred(vector, centre)
             terms = without_names(question.terms, view.image.speaking)
             question = replace(question, vector=vector, terms=terms)
-            return scoring.features(view.image, question, view.mask, cube, self._beside)
+            found = scoring.features(view.image, question, view.mask, cube, self._beside)
+            background, spread = backdrop(vector, centre)
+            return replace(found, background=background, spread=spread)
 
     async def centre(self, cube: str, scope: Scope) -> Vector | None:
         """Return the mean vector of a cube."""

@@ -65,6 +65,12 @@ def query_terms(image: CubeImage, layout: Layout, question: Question) -> list[Te
     return found
 
 
+def weights(layout: Layout, question: Question, terms: Sequence[Term]) -> dict[str, float]:
+    """Return what every term of the question weighs, those that nobody has said too."""
+    held, unheard = {term.text: term.weight for term in terms}, rarity(len(layout.order), 0)
+    return {term: held.get(term, weight * unheard) for term, weight in question.terms.items()}
+
+
 def _term(text: str, weight: float, places: Places, frequencies: Column, spaced: Spaced) -> Term:
     order = np.argsort(places, kind="stable")
     places, frequencies = places[order], frequencies[order]

@@ -13,7 +13,7 @@ from memos.backends.sqlite import lexical
 from memos.backends.sqlite.image import CubeImage
 from memos.backends.sqlite.layout import Layout
 from memos.ports.stores import Feature, Features, Question
-from memos.relevance import NEIGHBOUR_WEIGHT
+from memos.relevance import NEIGHBOUR_WEIGHT, is_reply
 
 Column = NDArray[np.float32]
 Slots = NDArray[np.int64]
@@ -61,7 +61,7 @@ def features(
     if terms:
         found, words_held = lexical.bm25(layout, terms, chosen)
         columns |= found
-    columns[Feature.SPEAKER] = _speaker(image, docs, question.speakers)
+    columns |= _speakers(image, docs, question.speakers)
     return Features(
         cube=cube,
         ids=tuple(map(image.ids.__getitem__, docs.tolist())),
@@ -69,6 +69,7 @@ def features(
         lanes={name: _ranks(chosen, slots) for name, slots in ranked.items()},
         words=words_held,
         sessions=layout.number[chosen],
+        terms=lexical.weights(layout, question, terms),
     )
 
 
@@ -200,6 +201,10 @@ def _ranks(chosen: Slots, slots: Slots) -> NDArray[np.int32]:
     return ranks
 
 
-def _speaker(image: CubeImage, docs: Slots, asked: frozenset[str]) -> Column:
-    named = np.array([bool(words(name) & asked) for name in image.speakers] + [False], np.float32)
-    return named[image.columns.speakers[docs]]  # code -1, nobody, reads the last entry
+def _speakers(image: CubeImage, docs: Slots, asked: frozenset[str]) -> dict[Feature, Column]:
+    """Return whether the question names who speaks, and whether a machine does."""
+    names = [*((words(name), is_reply(name)) for name in image.speakers), (frozenset[str](), False)]
+    codes = image.columns.speakers[docs]  # code -1, nobody, reads the last entry
+    named = np.array([bool(name & asked) for name, _ in names], np.float32)
+    replies = np.array([reply for _, reply in names], np.float32)
+    return {Feature.SPEAKER: named[codes], Feature.REPLY: replies[codes]}
