@@ -6,7 +6,7 @@ import contextlib
 import functools
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks import isolation as tenants
+from benchmarks import load as loads
 from benchmarks import recall as recalls
 from benchmarks import speed as speeds
 from benchmarks import transfer as transfers
@@ -78,12 +79,7 @@ def speed(
     chinese_share: Annotated[float, typer.Option(help="Share of Chinese messages.")] = 0.0,
 ) -> None:
     """Time adding and searching, next to the limits of the machine measured in the same run."""
-    with _progress() as progress:
-        task = progress.add_task("speed", total=None)
-
-        def say(text: str) -> None:
-            progress.update(task, description=text)
-
+    with _saying("speed") as say:
         plan = speeds.Plan(items=items, cubes=cubes, repeats=repeats, chinese_share=chinese_share)
         report = speeds.run(plan, say)
     speeds.print_report(_out, report)
@@ -108,13 +104,8 @@ def peers(
     with (
         opened_embedder(None) as inner,
         CachedEmbedder(inner, folder) as embedder,
-        _progress() as progress,
+        _saying("peers") as say,
     ):
-        task = progress.add_task("peers", total=None)
-
-        def say(text: str) -> None:
-            progress.update(task, description=text)
-
         report = comparison.run(cases, embedder, only or (), folder / "peers", say)
     print_table(_out, report)
     if json:
@@ -140,6 +131,23 @@ def transfer(
         )
     if json:
         json.write_text(msgspec.json.encode(steps).decode(), encoding="utf-8")
+
+
+@app.command("load")
+def under_load(
+    *,
+    items: Annotated[int, typer.Option(help="Memories to search among.", min=1000)] = 10_000,
+    clients: Annotated[int, typer.Option(help="Clients at a time.", min=1)] = 64,
+    seconds: Annotated[float, typer.Option(help="For how long.", min=1)] = 60.0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+) -> None:
+    """Time the server with one client and with many, beside the same one with an empty handler."""
+    plan = loads.Plan(items=items, clients=clients, seconds=seconds)
+    with _saying("load") as say:
+        report = loads.run(plan, say)
+    speeds.print_report(_out, report)
+    if json:
+        write_json(json, report)
 
 
 @app.command()
@@ -209,6 +217,14 @@ def _config(
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
+
+
+@contextlib.contextmanager
+def _saying(name: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done."""
+    with _progress() as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda text: progress.update(task, description=text)
 
 
 def _progress() -> Progress:

@@ -14,6 +14,9 @@ from memos.errors import ConfigError
 if TYPE_CHECKING:
     from memos.settings import Settings
 
+_KEEP_ALIVE_S: Final = 75
+"""Longer than pools and proxies keep what is idle: who hangs up first must not be the server, which
+may do so just as the next request comes."""
 _EXAMPLES: Final = ("memos serve", "memos serve --host 0.0.0.0 --port 8000 --workers 2")
 
 
@@ -59,6 +62,7 @@ def serve(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=20,
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
 
 
