@@ -220,6 +220,16 @@ def test_a_key_of_one_user_reaches_that_user_alone(server: TestClient) -> None:
     assert texts(server, "zoe", SECRET) == [SECRET]
 
 
+def test_a_key_that_does_not_manage_names_a_user_once(server: TestClient) -> None:
+    app = key(server)
+    for name, status in (("Zoe", 200), ("Zoe", 200), ("Other", 403)):
+        for path in ("/users", "/product/users/register"):
+            body = {"user_id": "zoe", "user_name": name}
+            assert server.post(path, json=body, headers=app).status_code == status
+    admin = {"user_id": "king", "role": "admin"}
+    assert server.post("/users", json=admin, headers=app).status_code == 403
+
+
 def test_a_key_that_only_reads_changes_nothing(server: TestClient) -> None:
     (id,) = add(server, "zoe", SECRET)
     reader = key(server, scopes=["read"])

@@ -54,9 +54,16 @@ async def instance_count(visit: Product) -> Response:
 
 
 async def enrolled(visit: Visit, user_id: str | None, name: str | None) -> str:
-    """Return an end user, created on first use, under a name of its own if one is given."""
+    """Return an end user, created on first use, under a name of its own if one is given.
+
+    Raises:
+        Forbidden: It has another name, and the credentials may not manage users.
+    """
     user = await callers.subject(visit, user_id)
-    if name is not None and (await visit.mos.users.get(user)).name != name:
+    called = (await visit.mos.users.get(user)).name
+    if name is not None and called != name:
+        if called != user:
+            visit.caller.limits.check_manage()
         await visit.mos.users.rename(user, name, by=user)
     return user
 
