@@ -77,7 +77,8 @@ def test_a_repeated_call_is_harmless(client: TestClient) -> None:
     headers = {"Idempotency-Key": "one"}
     first = client.post("/v1/memories", json=body, headers=headers).json()
     again = client.post("/v1/memories", json=body, headers=headers).json()
-    assert again == {"ids": first["ids"], "stored": [False]}
+    assert again == {**first, "stored": [False]}
+    assert (first["user"], first["cube"]) == ("default", "default")
 
 
 @pytest.mark.parametrize(

@@ -105,10 +105,12 @@ class AddIn(AddFileIn):
 
 
 class AddedOut(BaseModel):
-    """The memory that holds each piece, in order, and whether this call stored it."""
+    """The memory that holds each piece, in order, whether this call stored it, and where."""
 
     ids: list[str]
     stored: list[bool]
+    user: str
+    cube: str
 
 
 class AddManyIn(WhoIn):

@@ -59,12 +59,17 @@ class _MemoryId(PathConvertor):
 
 register_url_convertor("memory", _MemoryId())
 router: Final = native("memories")
+_ADDED: Final = {
+    "id": "$response.body#/ids/0",
+    "user": "$response.body#/user",
+    "cube": "$response.body#/cube",
+}
 _TAGGED: Final = {"ETag": {"description": "The version.", "schema": {"type": "string"}}}
 _LINKS: Final[Described] = {
     201: {
         "links": {
-            operation: link(f"memories.{operation}", id="$response.body#/ids/0")
-            for operation in ("get", "history", "update", "delete")
+            operation: link(f"memories.{operation}", **_ADDED)
+            for operation in ("get", "history", "delete")
         }
     }
 }
@@ -78,7 +83,10 @@ _LINKS: Final[Described] = {
 )
 async def add(visit: Visiting, body: AddIn, idempotency_key: IdempotencyKey = None) -> Response:
     """Remember messages, a text, or MemOS's items; everything is found when this returns."""
-    return reply(await _added(visit, body, {}, idempotency_key), 201)
+    added = await _added(visit, body, {}, idempotency_key)
+    (cube,) = visit.trail.cubes
+    where = {"user": visit.trail.user, "cube": cube}
+    return reply({"ids": added.ids, "stored": added.stored, **where}, 201)
 
 
 @router.post(
