@@ -124,7 +124,7 @@ def run(plan: Plan, say: Say) -> Report:
 def print_report(console: Console, report: Report) -> None:
     """Print the figures, then the bounds."""
     figures = [(name, f"{value:,.3f}") for name, value in report["figures"].items()]
-    title = f"speed at {report['config']['items']:,} memories"
+    title = f"{report['suite']} at {report['config']['items']:,} memories"
     console.print(table(title, ("figure", ""), figures))
     checks = [
         (name, f"{c['value']:.3f}", f"{c['bound']:.3f}", "yes" if c["ok"] else "NO")
