@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from memos.ingest.items import to_item
 from memos.kinds import memory_type
-from memos.retrieve.pipeline import Hit, SearchResult
+from memos.retrieve.pipeline import Hit
 from memos.types import Json, Memory
 
-_FEW: Final = 20
-"""Scores are standardised over the candidates: among few of them they say little."""
-_KEPT: Final = 1.0
-"""Moves a candidate that is as good as the mean well above MemOS's default bound of 0.45."""
+_ROOT: Final = 0.25
 _TITLE: Final = 60
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
 _HEADS: Final = {"explicit_preference": "Explicit Preference", "implicit_preference":
@@ -27,15 +23,19 @@ _NOTES: Final = {
 }
 
 
-def relativity(hit: Hit, found: SearchResult) -> float:
-    """Return how well a hit answers, from 0 to 1, rising with its score.
+def relativities(hits: Sequence[Hit]) -> list[float]:
+    """Return how well hits answer, from 0 to 1, falling with their rank.
 
-    A logistic function of the score, which is drawn towards the mean where there are few
-    candidates. It is no probability yet; whatever calibrates it takes its place here.
+    A hit's ``relativity`` is about how often one like it is evidence, which is seldom more than
+    one half: the fourth root brings MemOS's default bound of 0.45 to where one in 25 is. Clients
+    sort by this number, so none is given less than those behind it.
     """
-    count = found.trace.candidates
-    held = max(-50.0, min(50.0, _KEPT + hit.score * count / (count + _FEW)))
-    return round(1 / (1 + math.exp(-held)), 4)
+    found: list[float] = []
+    best = 0.0
+    for hit in reversed(hits):
+        best = max(best, hit.relativity**_ROOT)
+        found.append(round(best, 4))
+    return found[::-1]
 
 
 def item(memory: Memory, score: float | None = None) -> dict[str, Json]:

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import anyio
 
 from memos.options import ListOptions, SearchOptions
-from memos.server.compat.items import relativity
+from memos.server.compat.items import relativities
 from memos.server.compat.selectors import BUCKETS, Tree, both, of_bucket
 from memos.server.deps import Visit
 from memos.telemetry import span
@@ -59,7 +59,7 @@ async def search(visit: Visit, wanted: Wanted) -> dict[str, list[Scored]]:
             "where": both(of_bucket(bucket), wanted.where),
         }  # fmt: skip
         result = await visit.mos.search(wanted.query, **cast("SearchOptions", options))
-        scores = [relativity(hit, result) for hit in result.hits]
+        scores = relativities(result.hits)
         found[bucket] = [
             Scored(hit.memory, score)
             for hit, score in zip(result.hits, scores, strict=True)
