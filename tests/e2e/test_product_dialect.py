@@ -56,6 +56,11 @@ def test_what_the_evaluation_client_sends(client: TestClient) -> None:
         assert data["pref_string"] == ""
 
 
+def test_the_only_memory_is_found_without_a_shared_word(client: TestClient) -> None:
+    add(client, "zoe", "I moved to Lisbon in May 2026.")
+    assert texts(client, "zoe", "where does zoe live?") == ["I moved to Lisbon in May 2026."]
+
+
 def test_a_memory_s_life(client: TestClient) -> None:
     body = {
         "user_id": "zoe", "messages": [

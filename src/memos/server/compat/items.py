@@ -8,10 +8,12 @@ from typing import Final, cast
 
 from memos.ingest.items import to_item
 from memos.kinds import memory_type
-from memos.retrieve.pipeline import Hit
+from memos.retrieve.pipeline import SearchResult
 from memos.types import Json, Memory
 
 _ROOT: Final = 0.25
+_FEW: Final = 20
+_KEPT: Final = 0.6
 _TITLE: Final = 60
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
 _HEADS: Final = {"explicit_preference": "Explicit Preference", "implicit_preference":
@@ -23,19 +25,22 @@ _NOTES: Final = {
 }
 
 
-def relativities(hits: Sequence[Hit]) -> list[float]:
-    """Return how well hits answer, from 0 to 1, falling with their rank.
+def relativities(found: SearchResult) -> list[float]:
+    """Return how well the hits of a search answer, from 0 to 1, falling with their rank.
 
     A hit's ``relativity`` is about how often one like it is evidence, which is seldom more than
-    one half: the fourth root brings MemOS's default bound of 0.45 to where one in 25 is. Clients
-    sort by this number, so none is given less than those behind it.
+    one half: the fourth root brings MemOS's default bound of 0.45 to where one in 25 is. Among few
+    candidates it says little, and is drawn to where it is kept. Clients sort by this number, so
+    none is given less than those behind it.
     """
-    found: list[float] = []
+    count = found.trace.candidates
+    scores: list[float] = []
     best = 0.0
-    for hit in reversed(hits):
-        best = max(best, hit.relativity**_ROOT)
-        found.append(round(best, 4))
-    return found[::-1]
+    for hit in reversed(found.hits):
+        held = (hit.relativity**_ROOT * count + _KEPT * _FEW) / (count + _FEW)
+        best = max(best, held)
+        scores.append(round(best, 4))
+    return scores[::-1]
 
 
 def item(memory: Memory, score: float | None = None) -> dict[str, Json]:

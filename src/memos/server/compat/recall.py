@@ -59,7 +59,7 @@ async def search(visit: Visit, wanted: Wanted) -> dict[str, list[Scored]]:
             "where": both(of_bucket(bucket), wanted.where),
         }  # fmt: skip
         result = await visit.mos.search(wanted.query, **cast("SearchOptions", options))
-        scores = relativities(result.hits)
+        scores = relativities(result)
         found[bucket] = [
             Scored(hit.memory, score)
             for hit, score in zip(result.hits, scores, strict=True)
