@@ -65,12 +65,9 @@ def test_no_request_gets_an_answer_that_the_document_does_not_know(
                 f"--{part}-path-regex", "/v1/keys/", "--max-examples", "40", "--seed", "1",
                 "--continue-on-failure", "--no-color",
             ]  # fmt: skip
-            for _ in range(2):  # what the same seed does not find again, chance and ids had made
-                done = subprocess.run(
-                    command, cwd=tmp_path, capture_output=True, text=True, check=False
-                )
-                if done.returncode == 0:
-                    break
+            done = subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, check=False
+            )
     figures = re.search(r"Test cases:\n +(.+)", done.stdout)
     assert done.returncode == 0, done.stdout[-8000:]
     assert figures, done.stdout[-2000:]
