@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-from collections.abc import AsyncGenerator, Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.serving import MEMOS, in_process
 
-from memos.backends import memory, sqlite
 from memos.errors import Forbidden
 from memos.ports.backend import Opened
 from memos.ports.stores import AccountStore
+from memos.testing.fakes import ManualClock
 from memos.types import AuditEntry, User
 from memos.users.access import Gate, Limits
 from memos.users.audit import Audit, Deed
@@ -107,38 +106,20 @@ def test_the_operator_reads_it_too(client: TestClient, tmp_path: Path) -> None:
     assert SECRET not in shown
 
 
-@dataclass
-class Clock:
-    now: datetime = field(default=START)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Opened]:
-    if request.param == "memory":
-        opening = memory.open_memory(memory.MemorySettings())
-    else:
-        opening = sqlite.open_sqlite(sqlite.SqliteSettings(path=tmp_path))
-    async with opening as opened:
-        yield opened
-
-
 async def noted(store: AccountStore, account: str) -> list[AuditEntry]:
     return await store.list_entries(AuditEntry, account)
 
 
 @pytest.mark.anyio
 async def test_pages_days_accounts_and_an_end(opened: Opened) -> None:
-    store, clock, numbers = opened.accounts, Clock(), itertools.count()
+    store, clock, numbers = opened.accounts, ManualClock(START), itertools.count()
     assert store is not None
     audit = Audit(store, clock, lambda: f"{next(numbers):06}", keep_days=10)
     for account in ("acme", "rival"):
         await store.put_entry(User("ann", account, "Ann", START, role="ROOT"), expect=0)
         await store.put_entry(User("bob", account, "Bob", START), expect=0)
     for number in range(10):
-        clock.now = START + timedelta(days=number // 4, seconds=number)
+        clock.time = START + timedelta(days=number // 4, seconds=number)
         cubes = ("a",) if number % 2 else ()
         await audit.note("acme", Deed(f"do.{number}", "ann", None, cubes, None, 200))
     await audit.note("rival", Deed("do.other", "ann", None, (), None, 200))
@@ -158,7 +139,7 @@ async def test_pages_days_accounts_and_an_end(opened: Opened) -> None:
     assert [entry.action for entry in recent.items] == ["do.9", "do.8"]
     with pytest.raises(Forbidden):
         await audit.entries(gate, "bob")
-    clock.now = START + timedelta(days=12)
+    clock.time = START + timedelta(days=12)
     await audit.note("acme", Deed("do.late", "ann", None, (), None, 200))
     assert [entry.action for entry in await noted(store, "acme")] == [
         "do.4", "do.5", "do.6", "do.7", "do.8", "do.9", "do.late",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from memos.backends import memory, sqlite
 from memos.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from memos.ports.backend import Opened
+from memos.testing.fakes import ManualClock
 from memos.types import Cube, Grant, User
 from memos.users.access import Gate, Limits
 from memos.users.keys import Keys, new_token
@@ -22,32 +20,13 @@ pytestmark = pytest.mark.anyio
 START = datetime(2026, 5, 20, 9, tzinfo=UTC)
 
 
-@dataclass
-class Clock:
-    now: datetime = field(default=START)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Opened]:
-    """An empty store of each backend."""
-    if request.param == "memory":
-        opening = memory.open_memory(memory.MemorySettings())
-    else:
-        opening = sqlite.open_sqlite(sqlite.SqliteSettings(path=tmp_path))
-    async with opening as opened:
-        yield opened
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def keys(opened: Opened, clock: Clock) -> Keys:
+def keys(opened: Opened, clock: ManualClock) -> Keys:
     assert opened.accounts is not None
     return Keys(opened.accounts, b"pepper" * 8, clock)
 
@@ -66,13 +45,13 @@ def files_of(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-async def test_whatever_is_wrong_the_answer_is_the_same(keys: Keys, clock: Clock) -> None:
+async def test_whatever_is_wrong_the_answer_is_the_same(keys: Keys, clock: ManualClock) -> None:
     late = await keys.create("acme", "late", expires_at=START + timedelta(days=1))
     gone = await keys.create("acme", "gone")
     await keys.revoke("acme", gone.key.id)
     other_pepper = Keys(keys.store, b"another" * 8, clock)
     assert await keys.authenticate(late.token)
-    clock.now = START + timedelta(days=1)
+    clock.time = START + timedelta(days=1)
     told: set[str] = set()
     for token in (
         late.token, gone.token, new_token(), "", "mk_", "mk_zz_x", "Bearer x", late.token + "x",
@@ -111,15 +90,15 @@ async def test_keys_belong_to_their_account(keys: Keys) -> None:
             await work
 
 
-async def test_use_is_noted_to_the_minute(keys: Keys, clock: Clock) -> None:
+async def test_use_is_noted_to_the_minute(keys: Keys, clock: ManualClock) -> None:
     made = await keys.create("acme", "server")
     await keys.authenticate(made.token)
-    clock.now = START + timedelta(seconds=30)
+    clock.time = START + timedelta(seconds=30)
     await keys.authenticate(made.token)
     assert (await keys.get("acme", made.key.id)).last_used_at == START
-    clock.now = START + timedelta(minutes=5)
+    clock.time = START + timedelta(minutes=5)
     await keys.authenticate(made.token)
-    assert (await keys.get("acme", made.key.id)).last_used_at == clock.now
+    assert (await keys.get("acme", made.key.id)).last_used_at == clock.time
 
 
 async def test_the_operator_s_own_key(keys: Keys) -> None:
@@ -141,7 +120,9 @@ async def test_bad_keys(keys: Keys) -> None:
         await keys.create("acme", "")
 
 
-async def test_limits_of_a_key_hold_whatever_the_user_may(opened: Opened, clock: Clock) -> None:
+async def test_limits_of_a_key_hold_whatever_the_user_may(
+    opened: Opened, clock: ManualClock
+) -> None:
     store = opened.accounts
     assert store is not None
     for user in ("ann", "bob"):

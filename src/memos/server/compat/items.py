@@ -12,8 +12,11 @@ from memos.retrieve.pipeline import SearchResult
 from memos.types import Json, Memory
 
 _ROOT: Final = 0.25
+"""Brings MemOS's default bound of 0.45 to where one memory in 25 is evidence."""
 _FEW: Final = 20
+"""So many candidates weigh as much as knowing nothing."""
 _KEPT: Final = 0.6
+"""What is said where nothing is known: above MemOS's default bound."""
 _TITLE: Final = 60
 _CJK: Final = re.compile(r"[\u3400-\u9fff]")
 _HEADS: Final = {"explicit_preference": "Explicit Preference", "implicit_preference":
@@ -28,10 +31,9 @@ _NOTES: Final = {
 def relativities(found: SearchResult) -> list[float]:
     """Return how well the hits of a search answer, from 0 to 1, falling with their rank.
 
-    A hit's ``relativity`` is about how often one like it is evidence, which is seldom more than
-    one half: the fourth root brings MemOS's default bound of 0.45 to where one in 25 is. Among few
-    candidates it says little, and is drawn to where it is kept. Clients sort by this number, so
-    none is given less than those behind it.
+    A hit's ``relativity`` is about how often one like it is evidence, seldom more than one half,
+    and says little among few candidates. Clients sort by this number, so none is given less than
+    those behind it.
     """
     count = found.trace.candidates
     scores: list[float] = []
