@@ -27,6 +27,7 @@ Access: TypeAlias = Literal["read", "write"]
 Role: TypeAlias = Literal["ROOT", "ADMIN", "USER", "GUEST"]
 """What a user may do; ``memos.users.access`` says what that is."""
 KeyScope: TypeAlias = Literal["read", "write", "admin"]
+JobState: TypeAlias = Literal["waiting", "running", "done", "failed"]
 
 _NO_JSON: JsonObject = {}
 
@@ -165,6 +166,42 @@ class Job(Struct, frozen=True):
     attempts: int = 0
     due_at: datetime | None = None
     memories: tuple[str, ...] = ()
+
+
+class JobStatus(Struct, frozen=True):
+    """How far a job is; never what it works on.
+
+    Attributes:
+        id: Its id.
+        label: What kind of work it is.
+        account: The tenant.
+        cube: The cube that it is about.
+        state: ``waiting`` also between two attempts, and after one that nobody ended.
+        attempts: How often it was begun.
+        put_at: When it was asked for.
+        due_at: Not before.
+        started_at: When it was begun last.
+        ended_at: When it was done, or given up.
+        progress: How much of it is done, and how much there is; the unit is the work's own.
+        result: What it brought, once it is done.
+        code: The stable word of the error that its last attempt ended with.
+        cause: The same for a person.
+    """
+
+    id: str
+    label: str
+    account: str
+    cube: str
+    state: JobState
+    attempts: int
+    put_at: datetime
+    due_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: tuple[int, int] | None = None
+    result: JsonObject | None = None
+    code: str | None = None
+    cause: str | None = None
 
 
 class Batch(Struct, frozen=True):

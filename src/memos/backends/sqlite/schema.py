@@ -83,7 +83,25 @@ CREATE TABLE staged (cube INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE,
 """Staging cubes belong to no account until they are published. Who follows the log must not have
 passed their changes by then: those up to ``settled`` count as ``shift`` later than they say."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_V1, _V2)
+_V3: Final = """
+ALTER TABLE jobs RENAME COLUMN dead TO ended;
+ALTER TABLE jobs ADD COLUMN label TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN put_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN started_at INTEGER;
+ALTER TABLE jobs ADD COLUMN ended_at INTEGER;
+ALTER TABLE jobs ADD COLUMN done INTEGER;
+ALTER TABLE jobs ADD COLUMN total INTEGER;
+ALTER TABLE jobs ADD COLUMN code TEXT;
+ALTER TABLE jobs ADD COLUMN result BLOB;
+UPDATE jobs SET label = json_extract(CAST(body AS TEXT), '$.label'), put_at = due,
+    ended_at = CASE WHEN ended THEN due END;
+DROP INDEX jobs_due;
+CREATE INDEX jobs_due ON jobs (ended, label, due);
+CREATE INDEX jobs_cube ON jobs (account, cube, seq);
+"""
+"""``ended`` is 0 for what is to be done, 1 for what was given up, 2 for what is done."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_V1, _V2, _V3)
 """Append only: entry ``n`` takes a file from version ``n`` to ``n + 1``."""
 
 

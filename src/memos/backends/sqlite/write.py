@@ -360,10 +360,10 @@ def put_jobs(db: apsw.Connection, jobs: Sequence[Job], now: datetime) -> None:
         due = codec.micros(job.due_at or now)
         db.execute(
             "INSERT OR IGNORE INTO jobs"
-            " (id, account, cube, scope_key, priority, due, attempts, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, account, cube, scope_key, priority, due, attempts, body, label, put_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (job.id, job.account, job.cube, job.scope_key, job.priority, due, job.attempts,
-             codec.encode(job)),
+             codec.encode(job), job.label, codec.micros(now)),
         )  # fmt: skip
         if db.changes():
             seq = db.last_insert_rowid()
