@@ -204,6 +204,13 @@ class JobStatus(Struct, frozen=True):
     cause: str | None = None
 
 
+class JobPage(Struct, frozen=True):
+    """Jobs, the latest first; ``next`` continues, None ends."""
+
+    items: tuple[JobStatus, ...]
+    next: str | None
+
+
 class Batch(Struct, frozen=True):
     """One change of one cube, applied as a whole or not at all, and once per ``id``, if it has one.
 

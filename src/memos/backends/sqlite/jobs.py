@@ -82,8 +82,9 @@ class Jobs:
         )
 
     async def ack(self, ids: Sequence[str]) -> None:
-        """Forget jobs."""
+        """Forget jobs, and leave nothing of them in the log."""
         await self._file.commit(lambda db: _forget(db, ids))
+        await self._offload.run(self._file.purge_log)
 
     async def finish(self, id: str, result: JsonObject) -> None:
         """Keep what a job brought."""
@@ -180,7 +181,8 @@ def _among(labels: Sequence[str] | None, table: str = "jobs") -> str:
     """Return a condition; labels are names in our code, and quoted all the same."""
     if labels is None:
         return "1"
-    return f"{table}.label IN ({', '.join(apsw.format_sql_value(label) for label in labels)})"
+    quoted = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
+    return f"{table}.label IN ({quoted})"
 
 
 def _is_due(db: apsw.Connection, now: datetime, labels: Sequence[str] | None) -> bool:

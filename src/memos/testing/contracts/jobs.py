@@ -240,9 +240,7 @@ class Jobs:
         await queue.lease(1, HOLD)
         await queue.finish("a", {})
 
-        async def found(
-            *states: JobState, limit: int = 9, after: str | None = None
-        ) -> list[str]:
+        async def found(*states: JobState, limit: int = 9, after: str | None = None) -> list[str]:
             wanted = Wanted(["home"], ["digest"], states, limit, after)
             return [status.id for status in await queue.find("acme", wanted)]
 
