@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import apsw
 
 from memos.backends.sqlite.inbox import Inbox, Task, settle
+from memos.backends.sqlite.known import Known
 from memos.backends.sqlite.lock import ProcessLock
 from memos.backends.sqlite.schema import check_library, migrate
 from memos.errors import DataError, MemosError, StoreError
@@ -107,6 +108,8 @@ class File:
         self._readers = 0
         self._pool = threading.Lock()
         self._inbox = Inbox()
+        self._known = Known()
+        self._version: int | None = None
         self._log_pages = 0
         self._thread = threading.Thread(target=self._serve, name="memos-writer", daemon=True)
         self._thread.start()
@@ -138,7 +141,11 @@ class File:
 
         Work that waits at the same moment shares one commit; an error undoes its own part only.
         """
-        return await self._inbox.submit(work)
+        return await self._inbox.submit(self._forgetting(work))
+
+    async def apply(self, work: Callable[[apsw.Connection, Known], T]) -> T:
+        """Do as ``commit``, for work that keeps what the writer knows true."""
+        return await self._inbox.submit(lambda db: work(db, self._known))
 
     def purge_log(self) -> None:
         """Move the whole write-ahead log into the file and empty it, as an erase requires.
@@ -155,7 +162,7 @@ class File:
 
     def write(self, work: Callable[[apsw.Connection], T]) -> T:
         """Return the result of ``work``, run in a transaction; for threads without a loop."""
-        return self._inbox.put(work, transaction=True)
+        return self._inbox.put(self._forgetting(work), transaction=True)
 
     def close(self) -> None:
         """Finish queued work, fold the log into the file, close every connection."""
@@ -206,19 +213,40 @@ class File:
             self._log_pages = 0  # if it fails, the next commit says how long the log is
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
+    def _forgetting(self, work: Callable[[apsw.Connection], T]) -> Callable[[apsw.Connection], T]:
+        def run(db: apsw.Connection) -> T:
+            try:
+                return work(db)
+            finally:
+                self._known.forget()
+
+        return run
+
     def _transact(self, group: list[Task]) -> None:
         """Do all in one transaction; when one fails, all are undone and each has its own."""
-        self._writer.execute("BEGIN IMMEDIATE")
+        db, done = self._writer, False
+        db.execute("BEGIN IMMEDIATE")
         try:
+            self._look_around()
             failed = not all(task.attempt(self._run) for task in group)
             if not failed:
-                self._writer.execute("COMMIT")
+                db.execute("COMMIT")
+                done = True
         finally:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if not done:
+                self._known.forget()
         if failed and len(group) > 1:
             for task in group:
                 self._transact([task])
+
+    def _look_around(self) -> None:
+        """Forget what is known when another connection changed the file."""
+        version = cast("int", self._writer.execute("PRAGMA data_version").get)
+        if version != self._version:
+            self._version = version
+            self._known.forget()
 
     def _run(self, work: Callable[[apsw.Connection], object]) -> object:
         with mapped(self.path):

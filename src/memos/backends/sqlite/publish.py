@@ -12,6 +12,7 @@ from msgspec import structs
 
 from memos.backends.sqlite import codec
 from memos.backends.sqlite.accounts import put_entry
+from memos.backends.sqlite.known import place_number
 from memos.backends.sqlite.records import cube_numbers
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
 from memos.backends.sqlite.staging import (
@@ -20,7 +21,7 @@ from memos.backends.sqlite.staging import (
     remove_row,
     staged_cube,
 )
-from memos.backends.sqlite.write import embedder_name, place_number
+from memos.backends.sqlite.write import embedder_name
 from memos.ports import refusals
 from memos.ports.stores import Entry
 from memos.ports.transfer import Conflicting, OnConflict, Published, told

@@ -62,7 +62,9 @@ class Records:
         else:
             prepared = write.prepare(batch)
         now = datetime.now(UTC)
-        receipt = await self._file.commit(lambda db: write.Change(db, prepared, now).apply())
+        receipt = await self._file.apply(
+            lambda db, known: write.Change(db, known, prepared, now).apply()
+        )
         if batch.erases:
             await self._offload.run(self._purge.complete)
         return receipt

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple, cast
 import apsw
 
 from memos.backends.sqlite import codec
+from memos.backends.sqlite.known import place_number
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
-from memos.backends.sqlite.write import embedder_number, place_number
+from memos.backends.sqlite.write import embedder_number
 from memos.errors import InvalidInput
 from memos.ports import refusals
 from memos.ports.transfer import Piece, Version
