@@ -67,7 +67,22 @@ def _image(count: int) -> CubeImage:
     image = CubeImage.empty(DIMENSIONS)
     vectors = _vectors(count)
     rows = [
-        Row(n, f"m{n}", n // 50, n % 50, 1, None, n, None, b"", encode_vector(vectors[n]))
+        Row(
+            n,
+            f"m{n}",
+            n // 50,
+            n % 50,
+            1,
+            None,
+            n,
+            None,
+            b"",
+            0,
+            0,
+            0,
+            0,
+            encode_vector(vectors[n]),
+        )
         for n in range(count)
     ]
     image.update(rows, [], count)

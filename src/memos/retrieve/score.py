@@ -125,6 +125,8 @@ def _contributions(found: Sequence[Features], recipe: Recipe) -> dict[str, Colum
         )
         parts["text"] = recipe.text * _standardised(text)
     for feature, weight in recipe.weights.items():
+        if not weight or not any(feature in part.columns for part in found):
+            continue
         column = _column(found, feature)
         parts[str(feature)] = weight * (
             _standardised(column) if feature in _STANDARDISED else column
