@@ -20,6 +20,8 @@ Column = NDArray[np.float32]
 Slots = NDArray[np.int64]
 _MARGIN: Final = 1.25
 """How many more candidates a scan of rounded vectors proposes than a lane keeps."""
+_BESIDE_FROM: Final = 2_000
+"""Vectors from which on a scan takes longer than handing it to another thread."""
 _SAMPLE: Final = 1024
 _SPARSE: Final = 4
 """How thin a sample of the scores must be to be worth its while."""
@@ -34,15 +36,15 @@ def features(
 ) -> Features:
     """Return the union of the lanes' best slots with all their features.
 
-    ``mask`` tells, per document, which may be returned; all live ones without it. A large cube's
-    vectors are scanned by ``beside``, while the words are looked up here.
+    ``mask`` tells, per document, which may be returned; all live ones without it. Vectors are
+    scanned by ``beside``, while the words are looked up here.
     """
     layout = image.layout
     times = tuple(span.by(image.newest) for span in question.times)
     allowed = None if mask is None else mask[layout.order]
     vector = question.vector if image.columns.embedded.any() else None
-    scanned: Future[Column | None] | None = None
-    if vector is not None and image.matrix.rounded is not None:
+    scanned: Future[Column] | None = None
+    if vector is not None and len(image.matrix) >= _BESIDE_FROM:
         scanned = beside.submit(image.matrix.scan, vector)
     ranked: dict[str, Slots] = {}
     terms = lexical.query_terms(image, layout, question)
@@ -53,8 +55,8 @@ def features(
     if vector is not None:
         near_text = ranked.get("text", np.empty(0, np.int64))
         meant = _Meaning(image, layout, vector, allowed, _then(image, layout, times))
-        rough = None if scanned is None else scanned.result()
-        lanes, cosines = meant.ranked(rough, near_text, question.limit)
+        cosine = image.matrix.scan(vector) if scanned is None else scanned.result()
+        lanes, cosines = meant.ranked(cosine[layout.order], near_text, question.limit)
         ranked |= lanes
     chosen = np.flatnonzero(_marked(len(layout.order), *ranked.values()))
     docs = layout.order[chosen]
@@ -98,18 +100,15 @@ class _Meaning:
         self._then = then
 
     def ranked(
-        self, rough: Column | None, also: Slots, limit: int
+        self, own: Column, also: Slots, limit: int
     ) -> tuple[dict[str, Slots], dict[Feature, Column]]:
         """Return the lanes' best slots, and both cosines, exact for these and for ``also``.
 
-        ``rough`` is what a scan said of every document, None where there was none.
+        ``own`` is what the scan said of every slot; what a rounded one said is worked out again.
         """
-        if rough is None:
-            own = self._image.matrix.dot(self._vector)[self._layout.order]
-            near = self._with_neighbours(own)
-            return self._lanes(own, near, limit)
-        own = rough[self._layout.order]
         near = self._with_neighbours(own)
+        if self._image.matrix.rounded is None:
+            return self._lanes(own, near, limit)
         proposed, _ = self._lanes(own, near, int(limit * _MARGIN) + 32)
         inside = _marked(len(own), also, *proposed.values())
         read = inside.copy()  # their neighbours' cosines too are a part of theirs
