@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Final, Unpack, cast
 
 import anyio
 from msgspec import structs
@@ -54,6 +54,8 @@ from memos.users.service import Users
 from memos.users.sharing import Cubes
 
 _INLINE_ITEMS = 64
+_NOTHING: Final = reader.Shared()
+_SHARED: Final = frozenset(field.name for field in fields(reader.Shared))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +160,11 @@ class MemoryOperations:
             drafts = await self._offload.run(reader.read, content, reading)
         else:
             drafts = reader.read(content, reading)
-        async with self._kept(file, scope):
+        if file is None:
             added = await self._parts.ingest.add(drafts, scope, batch)
+        else:
+            async with self._kept(file, scope):
+                added = await self._parts.ingest.add(drafts, scope, batch)
         return AddResult(added.ids, added.stored)
 
     async def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchResult:
@@ -392,11 +397,8 @@ class MemoryOperations:
         return scope, place
 
     @asynccontextmanager
-    async def _kept(self, file: bytes | None, scope: Scope) -> AsyncGenerator[None, None]:
+    async def _kept(self, file: bytes, scope: Scope) -> AsyncGenerator[None, None]:
         """Keep a file's bytes for the memories made of it; not when that fails."""
-        if file is None:
-            yield
-            return
         digest = sha256(file).hexdigest()
         known = await self._parts.blobs.holds(scope.account, digest)
         await self._parts.blobs.put(scope.account, file)
@@ -442,6 +444,8 @@ def _read_file(path: Path, max_characters: int) -> bytes:
 
 
 def _shared(options: AddOptions) -> reader.Shared:
+    if _SHARED.isdisjoint(options):
+        return _NOTHING
     kind = opt.name(options.get("kind"), "kind")
     if kind is not None and kind not in KINDS:
         raise InvalidInput(f"kind: {kind!r} is none of {', '.join(KINDS)}")

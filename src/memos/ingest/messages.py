@@ -58,6 +58,8 @@ def check_text(text: str, where: str) -> str:
         raise InvalidInput(
             f"{where}: null byte at character {text.index(chr(0))}; remove it", code="invalid_text"
         )
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
