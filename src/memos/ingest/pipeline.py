@@ -110,7 +110,8 @@ class Ingest:
         drafts = [draft for add in adds for draft in add.drafts]
         scope = adds[0].scope  # whoever stands in the line may write the cube, and no more is asked
         known = await self._held(drafts, scope)
-        added = await self._store(drafts, known, scope, None, hold=self._line(drafts[0].place))
+        writing = self._line(drafts[0].place).writing(len(adds))
+        added = await self._store(drafts, known, scope, None, hold=writing)
         outcome = iter(zip(added.ids, added.stored, strict=True))
         return [Added.of(islice(outcome, len(add.drafts))) for add in adds]
 
