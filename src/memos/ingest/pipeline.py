@@ -78,11 +78,11 @@ class Ingest:
         """
         place = drafts[0].place
         keyed = all(draft.keys for draft in drafts)
+        if keyed and batch_id is None and _few(drafts, place) and scope.may(place.cube, "write"):
+            return await self._line(place).run(_Add(drafts, scope))
         said = all(
             draft.place == place and draft.kind == "turn" and not draft.id for draft in drafts
         )
-        if keyed and batch_id is None and _few(drafts, place) and scope.may(place.cube, "write"):
-            return await self._line(place).run(_Add(drafts, scope))
         if keyed or not said or place.session is None:
             return await self._store(drafts, await self._held(drafts, scope), scope, batch_id)
         # Two appends to one session would only make each other read its tail again.

@@ -78,7 +78,8 @@ class Line(Generic[Item, Result]):
         group = [(item, future) for item, future in group if not future.cancelled()]
         try:
             with suppress(MemosError):
-                results = await self._work([item for item, _ in group])
+                items = [item for item, _ in group]
+                results = await self._work(items) if items else ()
                 for (_, future), result in zip(group, results, strict=True):
                     if not future.done():
                         future.set_result(result)
