@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ class _Portal:
         call = _Call(work(running.mos))
         self._calls.add(call)
         try:
-            running.loop.call_soon_threadsafe(call.start)
+            call.submit(running.loop)
             return call.result()
         except KeyboardInterrupt:
             running.loop.call_soon_threadsafe(call.cancel)
@@ -93,7 +93,7 @@ class _Portal:
             )
         with self._lock:
             if self._closed:
-                raise InvalidInput("this MOS is closed", code="closed")
+                raise _closed()
             if self._running is None:
                 opened: Future[_Running] = Future()
                 threading.Thread(
@@ -136,6 +136,13 @@ class _Call(Generic[T]):
         self._ended = threading.Lock()
         self._ended.acquire()
 
+    def submit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the loop begin."""
+        try:
+            loop.call_soon_threadsafe(self.start)
+        except RuntimeError:  # it was closed meanwhile
+            self.abandon()
+
     def start(self) -> None:
         """Begin; called by the loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -149,7 +156,7 @@ class _Call(Generic[T]):
         """Release who waits for a call that the loop did not begin before it ended."""
         if not self._outcome and self._error is None:
             self._work.close()
-            self.__exit__(None, CancelledError("this MOS was closed"), None)
+            self.__exit__(None, _closed(), None)
 
     def result(self) -> T:
         """Wait for the end, and return or raise what became of the call."""
@@ -168,9 +175,13 @@ class _Call(Generic[T]):
     def __exit__(
         self, _type: object, error: BaseException | None, _trace: TracebackType | None
     ) -> bool:
-        self._error = error
+        self._error = _closed() if isinstance(error, asyncio.CancelledError) else error
         self._ended.release()
         return True
+
+
+def _closed() -> InvalidInput:
+    return InvalidInput("this MOS is closed", code="closed")
 
 
 @dataclass(frozen=True, slots=True)
