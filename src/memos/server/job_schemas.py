@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from memos.types import JobState
+
+Step = Annotated[list[int], Field(min_length=2, max_length=2, description="Done, and in all.")]
 
 
 class JobOut(BaseModel):
@@ -23,7 +25,7 @@ class JobOut(BaseModel):
     due_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
-    progress: tuple[int, int] | None
+    progress: Step | None
     result: dict[str, Any] | None
     code: str | None
     cause: str | None

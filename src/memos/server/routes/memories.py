@@ -15,6 +15,7 @@ from memos.options import AddOptions, ForgetOptions, ListOptions, SearchOptions,
 from memos.remember import AddResult
 from memos.server import etags
 from memos.server.account_schemas import StatsOut
+from memos.server.audited import reads
 from memos.server.deps import (
     Acting,
     Cube,
@@ -151,6 +152,7 @@ async def listing(
 
 
 @router.post("/memories/query", response_model=PageOut, responses=problems())
+@reads
 async def query(visit: Visiting, body: ListIn) -> Response:
     """Return the memories that a filter selects, in the order they were recorded."""
     options = await visit.options(body.model_dump(exclude_none=True))
@@ -260,6 +262,7 @@ async def forget(visit: Visiting, body: ForgetIn) -> Response:
 
 
 @router.post("/search", response_model=SearchOut, responses=problems(409, 502))
+@reads
 async def search(visit: Visiting, body: SearchIn) -> Response:
     """Find the memories that answer a question, best first."""
     options = await visit.options(body.model_dump(exclude_none=True), "query")

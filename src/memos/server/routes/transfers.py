@@ -16,6 +16,7 @@ from memos.ingest.exports.conversations import Format
 from memos.options import AddOptions, Who
 from memos.ports.transfer import OnConflict
 from memos.server.account_schemas import ImportedOut, LoadedOut
+from memos.server.audited import takes_out
 from memos.server.deps import Acting, Cube, IdempotencyKey, Visit, Visiting, native, present
 from memos.server.job_schemas import JobOut
 from memos.server.problems import body_of, of_error
@@ -47,6 +48,7 @@ Fresh = Annotated[bool, Query(description="Never load into a cube that exists.")
     response_class=Response,
     responses=problems() | {200: {"content": _ARCHIVE, "description": "A .memcube archive."}},
 )
+@takes_out
 async def export(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Return one state of a cube, with its whole history, as a ``.memcube`` archive."""
     acting = await visit.acting(user)
