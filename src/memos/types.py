@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from msgspec import Struct, field
@@ -28,6 +28,8 @@ Role: TypeAlias = Literal["ROOT", "ADMIN", "USER", "GUEST"]
 """What a user may do; ``memos.users.access`` says what that is."""
 KeyScope: TypeAlias = Literal["read", "write", "admin"]
 JobState: TypeAlias = Literal["waiting", "running", "done", "failed"]
+ENDED: Final[tuple[JobState, ...]] = ("done", "failed")
+"""The states that a job stays in."""
 
 _NO_JSON: JsonObject = {}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -23,13 +24,12 @@ from memos.ports.queue import Wanted
 from memos.ports.stores import BlobStore
 from memos.progress import Progress
 from memos.remember import Remember
-from memos.types import Access, Job, JobPage, JobState, JobStatus, JsonObject
+from memos.types import ENDED, Access, Job, JobPage, JobState, JobStatus, JsonObject
 from memos.users.access import Gate
 
 _POLL_S: Final = 0.25
 """How often is looked for what workers of other processes did."""
 _LONGEST_S: Final = 86_400.0
-ENDED: Final[tuple[JobState, ...]] = ("done", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,40 @@ class JobParts:
     user: str
 
 
+async def looks(
+    jobs: Jobs, id: str, *, timeout_s: float | None = None, user: str | None = None
+) -> AsyncGenerator[JobStatus, None]:
+    """Look at a job whenever something may have happened to it, until it ended or the time is up.
+
+    Raises:
+        NotFound: There is none, or the user may not read its cube, or not any more.
+    """
+    until = current_time() + _seconds(timeout_s)
+    while True:
+        rung = jobs.bell.next()
+        status = await jobs.get(id, user=user)
+        yield status
+        left = until - current_time()
+        if status.state in ENDED or left <= 0:
+            return
+        with move_on_after(min(_POLL_S, left)):
+            await rung.wait()
+
+
 class Jobs:
     """Work in the background: put by any process, done by a worker, seen by who reads its cube.
 
     Servers run workers; elsewhere ``run`` does what is due.
+
+    Attributes:
+        bell: Rings when something may have happened to a job.
     """
 
     def __init__(self, parts: JobParts) -> None:
         self._parts = parts
         self._queue = parts.worker.queue
         self._account = parts.gate.account
+        self.bell = parts.worker.bell
 
     async def add(self, content: object, **options: Unpack[AddOptions]) -> JobStatus:
         """Remember something later; as ``AsyncMOS.add``, and malformed things are refused now.
@@ -164,19 +188,16 @@ class Jobs:
         Raises:
             NotFound: There is none, or the user may not read its cube, or not any more.
         """
-        until = current_time() + _seconds(timeout_s)
         told: tuple[int, int] | None = None
-        while True:
-            rung = self._parts.worker.bell.next()
-            status = await self.get(id, user=user)
-            if progress is not None and status.progress is not None and status.progress != told:
-                told = status.progress
-                progress(*told)
-            left = until - current_time()
-            if status.state in ENDED or left <= 0:
-                return status
-            with move_on_after(min(_POLL_S, left)):
-                await rung.wait()
+        async with aclosing(looks(self, id, timeout_s=timeout_s, user=user)) as seen:
+            async for status in seen:
+                step = status.progress
+                if progress is not None and step is not None and step != told:
+                    told = step
+                    progress(*step)
+                if status.state in ENDED:
+                    return status
+        return await self.get(id, user=user)
 
     async def retry(self, id: str, *, user: str | None = None) -> JobStatus:
         """Begin a job anew that was given up.
