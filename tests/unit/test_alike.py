@@ -43,7 +43,7 @@ FIRST = memory("first", "I am fond of tea")
         (memory("denied", "I am not fond of tea"), 0.99, False),
         (memory("denied2", "I don't care for tea"), 0.99, False),
         (memory("denied3", "我不喜欢喝茶"), 0.99, False),
-        (memory("zh", "我喜欢喝茶"), 0.99, True),
+        (memory("other words", "A hot brew of leaves delights me"), 0.99, False),
         (memory("zh number", "我喜欢喝三杯茶"), 0.99, False),
         (memory("there", "Tea is what I am fond of", cube="d"), 0.99, True),
     ],
@@ -56,8 +56,18 @@ def test_what_is_nearly_the_same_joins_the_first(other: Memory, cosine: float, *
         assert len(pack([FIRST, other], limit=5, budget=None, dedup=dedup, vectors=near)) == 2
 
 
+def test_chinese():
+    first = memory("first", "我每天早上喜欢喝绿茶")
+    for text, same in (("早上我喜欢每天喝绿茶", True), ("我每天早上不喜欢喝绿茶", False),
+                       ("我每天晚上在公园里跑步", False)):  # fmt: skip
+        other = memory("other", text)
+        near = vectors((first, towards(1)), (other, towards(0.97)))
+        packed = pack([first, other], limit=5, budget=None, dedup="sim", vectors=near)
+        assert len(packed) == (1 if same else 2), text
+
+
 def test_the_nearest_of_several_is_joined_and_the_same_words_need_no_vector():
-    a, b, c = memory("a", "tea"), memory("b", "coffee"), memory("c", "mocha")
+    a, b, c = memory("a", "tea"), memory("b", "black coffee"), memory("c", "coffee, black")
     bare = memory("bare", "tea")
     near = vectors((a, towards(0.5, 1)), (b, towards(1)), (c, towards(0.95, 2)))
     packed = pack([bare, a, b, c], limit=9, budget=None, dedup="sim", vectors=near)
@@ -65,12 +75,15 @@ def test_the_nearest_of_several_is_joined_and_the_same_words_need_no_vector():
 
 
 def test_a_folded_memory_takes_no_room_and_no_place():
-    near = [(memory(f"m{n}", f"word{chr(97 + n)} tea"), towards(0.99 + n / 1000)) for n in range(5)]
+    near = [
+        (memory(f"m{n}", f"green tea every day, {chr(97 + n)}"), towards(0.99 + n / 1000))
+        for n in range(5)
+    ]
     other = memory("other", "something else")
     held = vectors(*near, (other, towards(0.1)))
     ranked = [*(one for one, _ in near), other]
     assert ids(pack(ranked, limit=2, budget=None, dedup="sim", vectors=held))[1] == ["other"]
-    assert len(pack(ranked, limit=9, budget=32, dedup="sim", vectors=held)) == 2
+    assert len(pack(ranked, limit=9, budget=36, dedup="sim", vectors=held)) == 2
 
 
 def by_definition(ranked: list[Memory], near: dict[tuple[str, str], Vector]) -> list[int]:
@@ -102,7 +115,7 @@ def test_diversity_is_that_of_the_definition():
 def test_mmr_prefers_what_differs_and_keeps_the_order_of_the_ranking():
     # Three of a kind, below the bound of near duplicates, and one of another kind.
     kinds = [("a", 0.0), ("b", 0.6), ("c", 0.62), ("d", 1.5)]
-    ranked = [memory(id, f"{id} says") for id, _ in kinds]
+    ranked = [memory(id, f"they say that it rains, {id}") for id, _ in kinds]
 
     def turned(angle: float) -> Vector:
         vector = np.zeros(8, np.float32)

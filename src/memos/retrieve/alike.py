@@ -1,23 +1,28 @@
 """Which memories say nearly the same, and which differ. Pure.
 
-Meaning alone does not tell "the 3rd of May" from "the 4th of May", nor "I eat meat" from "I do not
-eat meat": memories by different speakers, with different numbers, or of which only one denies, are
-never taken for the same, however near their vectors are.
+Meaning alone does not tell. Embedders of the E5 kind put most turns of a conversation above 0.85 of
+each other, and none tells "the 3rd of May" from "the 4th of May", or "I eat meat" from "I do not
+eat meat". So what says nearly the same also shares most of its words; and memories by different
+speakers, with different numbers, or of which only one denies, are never taken for the same.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memos.analysis import count_terms
 from memos.types import Memory, Vector
 
 NEAR: Final = 0.92
 """The cosine from which on two memories say the same: MemOS's bound."""
+SHARED: Final = 0.6
+"""The share of words (Dice of the index terms) that they must have in common then."""
 RELEVANCE: Final = 0.8
 """What the place in the ranking counts against likeness, from 0 to 1: MemOS's lambda."""
 _COMPARED: Final = 1000
@@ -31,13 +36,39 @@ _DENIAL: Final = re.compile(
 _Key = tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What has to agree where two memories say the same."""
+
+    speaker: str | None
+    numbers: frozenset[str]
+    denies: bool
+    terms: frozenset[str]
+
+    @classmethod
+    def of(cls, memory: Memory) -> _Said:
+        return cls(
+            memory.speaker,
+            frozenset(_NUMBER.findall(memory.text)),
+            bool(_DENIAL.search(memory.text)),
+            frozenset(count_terms(memory.text)),
+        )
+
+    def same(self, other: _Said) -> bool:
+        shared = 2 * len(self.terms & other.terms)
+        return (
+            (self.speaker, self.numbers, self.denies)
+            == (other.speaker, other.numbers, other.denies)
+        ) and shared >= SHARED * (len(self.terms) + len(other.terms))
+
+
 class Alike:
     """Those that were kept, to hold others against."""
 
     def __init__(self, vectors: Mapping[_Key, Vector]) -> None:
         self._vectors = vectors
         self._rows: list[int] = []
-        self._facts: list[tuple[object, ...]] = []
+        self._said: list[_Said] = []
         width = len(next(iter(vectors.values()))) if vectors else 0
         self._kept: NDArray[np.float32] = np.empty(
             (min(len(vectors), _COMPARED), width), np.float32
@@ -51,11 +82,11 @@ class Alike:
         if vector is None or not held:
             return None
         cosines = self._kept[:held] @ vector
-        facts = _facts(memory)
+        said = _Said.of(memory)
         for row in cast("list[int]", np.argsort(-cosines, kind="stable").tolist()):
             if cosines[row] < NEAR:
                 return None
-            if self._facts[row] == facts:
+            if self._said[row].same(said):
                 return self._rows[row]
         return None
 
@@ -65,7 +96,7 @@ class Alike:
         if vector is not None and len(self._rows) < len(self._kept):
             self._kept[len(self._rows)] = vector
             self._rows.append(self._count)
-            self._facts.append(_facts(memory))
+            self._said.append(_Said.of(memory))
         self._count += 1
 
 
@@ -91,12 +122,3 @@ def diverse(ranked: Sequence[Memory], vectors: Mapping[_Key, Vector]) -> Iterato
         nearest = np.maximum(nearest, rows @ rows[at])
         yield at
     yield from range(len(first), len(ranked))
-
-
-def _facts(memory: Memory) -> tuple[object, ...]:
-    """Return what has to be equal where two memories say the same."""
-    return (
-        memory.speaker,
-        frozenset(_NUMBER.findall(memory.text)),
-        bool(_DENIAL.search(memory.text)),
-    )
