@@ -59,7 +59,10 @@ class SearchSettings(_Section):
     """How memories are found when a call does not say."""
 
     limit: int = Field(default=10, ge=1, le=1000, description="Hits that a search returns.")
-    recipe: str = Field(default="fast", description="Search strategy: fast, words or meaning.")
+    recipe: str = Field(
+        default="fast",
+        description="Search strategy: fast, balanced, fine, mixture, words or meaning.",
+    )
     candidates: int = Field(
         default=200, ge=1, le=10_000, description="Candidates that each lane nominates."
     )

@@ -14,7 +14,7 @@ from tests.serving import in_process
 
 from memos import MOS, AsyncMOS
 from memos.build import Engine, open_engine
-from memos.errors import InvalidInput, ModelError
+from memos.errors import Conflict, InvalidInput, ModelError
 from memos.ports.models import ChatMessage, Reply, ToolCall
 from memos.ports.stores import FeatureIndex, RecordStore
 from memos.retrieve.pipeline import Retrieve
@@ -99,6 +99,16 @@ def test_near_duplicates_of_several_cubes(mos: MOS) -> None:
     mos.add("Zoe keeps bees", cube="other")
     mos.add("bees Zoe keeps")
     assert len(mos.search("bees", dedup="sim").hits) == 1
+
+
+def test_a_conflict_in_one_of_several_cubes_is_told(tmp_path: Path) -> None:
+    with MOS.open(Settings(home=tmp_path), embedder=HashEmbedder(16)) as mos:
+        mos.cubes.create("old")
+        mos.add("Old tea.", cube="old")
+    with opened(tmp_path) as mos:
+        mos.add("New tea.")
+        with pytest.raises(Conflict, match="old"):
+            mos.search("tea")
 
 
 # --- neighbours

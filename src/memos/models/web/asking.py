@@ -79,11 +79,11 @@ class Asker:
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             what = f"could not be asked ({type(error).__name__}); check web.base_url"
-            raise self.failed(what, "web_unreachable", retryable=True) from None
+            raise self.failed(what, code="web_unreachable", retryable=True) from None
         except CallerError as error:
-            raise self.failed(f"is not asked: {error.detail}", error.code) from None
+            raise self.failed(f"is not asked: {error.detail}", code=error.code) from None
 
-    def failed(self, what: str, code: str, *, retryable: bool = False) -> UpstreamError:
+    def failed(self, what: str, *, code: str, retryable: bool = False) -> UpstreamError:
         """Return an error of this engine; ``what`` ends the sentence."""
         return UpstreamError(
             f"{self.engine} {what}", service=self.engine, code=code, retryable=retryable
@@ -92,7 +92,8 @@ class Asker:
     def malformed(self, what: str) -> UpstreamError:
         """Return the error for an answer that is none; ``what`` quotes nothing of it."""
         return self.failed(
-            f"answered something else than expected ({what}); check web.base_url", "web_malformed"
+            f"answered something else than expected ({what}); check web.base_url",
+            code="web_malformed",
         )
 
     async def _answer(self, request: Request) -> bytes:
@@ -124,9 +125,9 @@ class Asker:
         """Refuse whatever is no plain answer; what the engine says is left out, it may quote us."""
         status = response.status_code
         if status in _REDIRECTS:
-            raise self.failed(f"answered {status}; redirects are not followed", "web_redirect")
+            raise self.failed(f"answered {status}; redirects are not followed", code="web_redirect")
         if status in _REFUSED:
-            raise self.failed(f"answered {status}; check web.api_key", "web_refused")
+            raise self.failed(f"answered {status}; check web.api_key", code="web_refused")
         if status == _TOO_MANY:
             raise RateLimited(
                 f"{self.engine} refuses for now; ask less often",
@@ -135,7 +136,7 @@ class Asker:
             )
         if not response.is_success:
             again = status >= _SERVER_ERROR
-            raise self.failed(f"answered {status}", "web_status", retryable=again)
+            raise self.failed(f"answered {status}", code="web_status", retryable=again)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise self.malformed("compressed, though it was told not to")
 
@@ -147,7 +148,7 @@ class Asker:
                 raise self.failed(
                     f"answered more than {math.ceil(self.policy.max_bytes / 1024)} KB; "
                     "raise web.max_kilobytes",
-                    "web_too_large",
+                    code="web_too_large",
                 )
         return bytes(held)
 

@@ -10,6 +10,7 @@ import anyio
 
 from memos.options import ListOptions, SearchOptions
 from memos.retrieve.pipeline import SearchResult
+from memos.retrieve.recipe import named
 from memos.server.compat.items import relativities
 from memos.server.compat.selectors import BUCKETS, Tree, both, of_bucket
 from memos.server.deps import Visit
@@ -19,7 +20,6 @@ from memos.types import Memory
 _PAGE: Final = 1000
 _TEXTS: Final = "text_mem"
 _PAGE_KIND: Final = "page"
-_NO_MORE: Final[Mapping[str, object]] = {}
 _NEIGHBOUR: Final = 0.8
 """What a neighbour is worth, as a share of the memory that it stands beside: MemOS's."""
 
@@ -61,10 +61,13 @@ async def search(visit: Visit, wanted: Wanted) -> dict[str, list[Scored]]:
     """Return what was found, list by list; a chat model is asked for the texts alone, if at all."""
     found: dict[str, list[Scored]] = {bucket: [] for bucket in BUCKETS}
 
+    usual = named(visit.tenants.engine.settings.search.recipe)
+    plain: Mapping[str, object] = {"recipe": usual.alone()}
+
     async def look(bucket: str, limit: int) -> None:
         options: dict[str, Any] = {
             **wanted.options,
-            **(wanted.texts if bucket == _TEXTS else _NO_MORE),
+            **(wanted.texts if bucket == _TEXTS else plain),
             "user": wanted.user,
             "cubes": wanted.cubes,
             "limit": limit,
