@@ -35,6 +35,7 @@ from memos.options import (
 )
 from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.ports.transfer import CubeStats, OnConflict
+from memos.ports.web import WebSearch
 from memos.progress import Progress
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
@@ -435,9 +436,14 @@ class MOS(_SyncChat, _Transfers):
         embedder: Embedder | None = None,
         chat: ChatModel | None = None,
         reranker: Reranker | None = None,
+        web: WebSearch | None = None,
     ) -> Self:
         """Compose what the settings name; see ``AsyncMOS.open``."""
-        return cls(lambda: AsyncMOS.open(settings, embedder=embedder, chat=chat, reranker=reranker))
+        return cls(
+            lambda: AsyncMOS.open(
+                settings, embedder=embedder, chat=chat, reranker=reranker, web=web
+            )
+        )
 
     @classmethod
     def simple(cls, home: Path | str | None = None, user: str | None = None) -> Self:
