@@ -38,6 +38,7 @@ from memos.ports.transfer import CubeStats, OnConflict
 from memos.progress import Progress
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
+from memos.syncjobs import SyncJobs
 from memos.transfer import ImportResult
 from memos.types import Access, Cube, Grant, Memory, MemoryPage, Role, User
 
@@ -416,6 +417,7 @@ class MOS(_SyncChat, _Transfers):
     Attributes:
         users: Create, list, rename users, give them roles, deactivate them.
         cubes: Create, list, share, transfer, unregister cubes.
+        jobs: Work in the background: ask for it, see how far it is, wait for it.
     """
 
     def __init__(self, opener: Opener) -> None:
@@ -423,6 +425,7 @@ class MOS(_SyncChat, _Transfers):
         self._finalizer = weakref.finalize(self, self._portal.close)
         self.users = _SyncUsers(self._portal)
         self.cubes = _SyncCubes(self._portal)
+        self.jobs = SyncJobs(self._portal)
 
     @classmethod
     def open(

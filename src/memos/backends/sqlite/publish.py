@@ -191,7 +191,8 @@ class _Merge:
         self._next()
         db.execute(
             "INSERT INTO memories SELECT ?, ?, id, ?, ?, position, 1, live, ?,"
-            " CASE WHEN live THEN NULL ELSE ? END, expires, ?, speaker, ?, terms"
+            " CASE WHEN live THEN NULL ELSE ? END, expires, ?, speaker, ?, terms,"
+            " cues, said, begins, ends"
             " FROM memories WHERE row = ?",
             (
                 row, self.target, memory.version, self._place(memory.place), now, now, row,

@@ -16,6 +16,7 @@ from memos.backends.sqlite.known import Known, Serving
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
 from memos.errors import Conflict, InvalidInput
 from memos.ports import refusals
+from memos.traits import Traits, traits
 from memos.types import Batch, Job, Link, Memory, Place, Put, Receipt, Retire
 
 _receipts: Final = msgspec.json.Decoder(Receipt)
@@ -29,6 +30,7 @@ class Prepared:
     terms: tuple[bytes, ...]
     vectors: tuple[bytes | None, ...]
     digests: tuple[tuple[bytes, ...], ...]
+    traits: tuple[Traits, ...]
 
 
 def prepare(batch: Batch) -> Prepared:
@@ -38,13 +40,14 @@ def prepare(batch: Batch) -> Prepared:
         tuple(codec.encode_terms(put.terms) for put in batch.puts),
         tuple(None if p.vector is None else codec.encode_vector(p.vector) for p in batch.puts),
         tuple(tuple(map(codec.key_digest, dict.fromkeys(put.memory.keys))) for put in batch.puts),
+        tuple(traits(put.memory) for put in batch.puts),
     )
 
 
 _INSERT: Final = (
     "INSERT INTO memories (row, cube, id, version, place, position, latest, live, recorded,"
-    " ended, expires, changed, speaker, body, terms)"
-    " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ended, expires, changed, speaker, body, terms, cues, said, begins, ends)"
+    " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -151,7 +154,7 @@ class Change:
         memory = self._numbered(memory, place, latest)
         if latest is not None:
             self._supersede(latest[0], memory, digests)
-        row = self._append(memory, place, self._prepared.terms[index])
+        row = self._append(memory, place, index)
         if (data := self._prepared.vectors[index]) is not None and self._embedder is not None:
             self._vectors.append((row * EMBEDDERS_PER_FILE + self._embedder, data))
         self._refer(memory)
@@ -228,7 +231,7 @@ class Change:
             (codec.micros(self._recorded(successor)), self._next(), row),
         )
 
-    def _append(self, memory: Memory, place: int, terms: bytes) -> int:
+    def _append(self, memory: Memory, place: int, index: int) -> int:
         ended = None if memory.retired_at is None else codec.micros(memory.retired_at)
         expires = None if memory.expires_at is None else codec.micros(memory.expires_at)
         row = self._next()
@@ -236,7 +239,8 @@ class Change:
             (
                 row, self._cube, memory.id, memory.version, place, memory.position,
                 int(ended is None), codec.micros(self._recorded(memory)), ended, expires, row,
-                memory.speaker, codec.encode(memory), terms,
+                memory.speaker, codec.encode(memory), self._prepared.terms[index],
+                *self._prepared.traits[index],
             )
         )  # fmt: skip
         return row
@@ -363,10 +367,10 @@ def put_jobs(db: apsw.Connection, jobs: Sequence[Job], now: datetime) -> None:
         due = codec.micros(job.due_at or now)
         db.execute(
             "INSERT OR IGNORE INTO jobs"
-            " (id, account, cube, scope_key, priority, due, attempts, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, account, cube, scope_key, priority, due, attempts, body, label, put_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (job.id, job.account, job.cube, job.scope_key, job.priority, due, job.attempts,
-             codec.encode(job)),
+             codec.encode(job), job.label, codec.micros(now)),
         )  # fmt: skip
         if db.changes():
             seq = db.last_insert_rowid()
