@@ -41,6 +41,13 @@ def in_process(
 @contextmanager
 def on_loopback(home: Path, **more: str) -> Generator[str]:
     """Run ``memos serve`` and yield its address."""
+    with started(home, **more) as (url, _):
+        yield url
+
+
+@contextmanager
+def started(home: Path, **more: str) -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run ``memos serve`` and yield its address, and the process."""
     environ = {"MEMOS_HOME": str(home), "PATH": os.environ["PATH"], **more}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -50,7 +57,7 @@ def on_loopback(home: Path, **more: str) -> Generator[str]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url)
-            yield url
+            yield url, server
         finally:
             server.terminate()
             server.wait(timeout=30)

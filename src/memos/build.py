@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,14 +22,20 @@ from memos.cubes.load import Load
 from memos.errors import ConfigError, InvalidInput, MemosError
 from memos.forget import Forget
 from memos.ingest.pipeline import Ingest
+from memos.jobs.handlers import Handlers
+from memos.jobs.service import JobParts, Jobs
+from memos.jobs.types import Bell, Manner
+from memos.jobs.worker import Worker
 from memos.maintain import Maintain
-from memos.mos import Defaults, Parts
+from memos.mos import Parts
 from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.models import ChatMessage, ChatModel, Embedder, Generation, Reranker
+from memos.ports.queue import JobQueue
 from memos.ports.stores import AccountStore, FeatureIndex, RecordStore
 from memos.ports.web import WebSearch
 from memos.registry import missing_extra, resolve
+from memos.remember import Defaults, Remember
 from memos.retrieve.earlier import Earlier
 from memos.retrieve.features import LaneFeatures
 from memos.retrieve.pipeline import Retrieve
@@ -53,7 +59,12 @@ class AsyncMOS(TransferOperations):
     async with AsyncMOS.simple() as mos:
         await mos.add("Zoe is allergic to peanuts.")
         result = await mos.search("What must Zoe not eat?")
+
+    Attributes:
+        jobs: Work in the background: ask for it, see how far it is, wait for it.
     """
+
+    jobs: Jobs
 
     @staticmethod
     @asynccontextmanager
@@ -111,6 +122,7 @@ class Engine:
         ingest: Writes memories; one for all, so that appends to one session wait for each other.
         retrieve: Finds them.
         earlier: What earlier turns of conversations found.
+        bell: Wakes who waits for jobs.
     """
 
     settings: Settings
@@ -119,6 +131,18 @@ class Engine:
     ingest: Ingest
     retrieve: Retrieve
     earlier: Earlier
+    bell: Bell = field(default_factory=Bell)
+
+    @property
+    def queue(self) -> JobQueue:
+        """The jobs of all accounts."""
+        return _need(self.store.jobs, "store", Role.JOBS)
+
+    @property
+    def worker(self) -> Worker:
+        """What does jobs; cheap to make."""
+        blobs = _need(self.store.blobs, "store", Role.BLOBS)
+        return Worker(self.queue, Handlers(self.mos, blobs), _manner(self.settings), self.bell)
 
     @property
     def accounts(self) -> AccountStore:
@@ -147,7 +171,11 @@ class Engine:
         if account is not None and account != settings.account:
             settings = settings.model_copy(update={"account": account})
         gate = self.gate(settings.account, limits)
-        return AsyncMOS(_compose(self, settings, gate), _transfer(self, settings, gate))
+        parts = _compose(self, settings, gate)
+        mos = AsyncMOS(parts, _transfer(self, settings, gate))
+        blobs = _need(self.store.blobs, "store", Role.BLOBS)
+        mos.jobs = Jobs(JobParts(self.worker, blobs, gate, parts.remember, settings.user))
+        return mos
 
 
 @asynccontextmanager
@@ -327,11 +355,13 @@ def _compose(engine: Engine, settings: Settings, gate: Gate) -> Parts:
     records = _need(store.records, "store", Role.RECORDS)
     meter = Meter(accounts, settings.account, _now)
     search = _search(engine, meter)
+    defaults = _defaults(settings)
     return Parts(
         records=records,
-        blobs=_need(store.blobs, "store", Role.BLOBS),
         gate=gate,
         ingest=engine.ingest,
+        remember=Remember(gate, _need(store.blobs, "store", Role.BLOBS), engine.ingest, defaults),
+        defaults=defaults,
         forget=Forget(records),
         search=search,
         users=Users(accounts, gate, settings.user, _now),
@@ -348,16 +378,7 @@ def _compose(engine: Engine, settings: Settings, gate: Gate) -> Parts:
             now=_now,
             new_id=new_id,
         ),
-        defaults=Defaults(
-            account=settings.account,
-            user=settings.user,
-            session=settings.session,
-            limit=settings.search.limit,
-            recipe=settings.search.recipe,
-            candidates=settings.search.candidates,
-            chunk_tokens=settings.ingest.chunk_tokens,
-            max_characters=settings.ingest.max_characters,
-        ),
+        settle=engine.worker.settle,
         now=_now,
     )
 
@@ -366,6 +387,30 @@ def _search(engine: Engine, meter: Meter) -> Search:
     chats = engine.models.chats
     thinker = partial(metered, chats, meter) if chats else None
     return Search(engine.retrieve, engine.models.web, thinker, engine.earlier)
+
+
+def _defaults(settings: Settings) -> Defaults:
+    return Defaults(
+        account=settings.account,
+        user=settings.user,
+        session=settings.session,
+        limit=settings.search.limit,
+        recipe=settings.search.recipe,
+        candidates=settings.search.candidates,
+        chunk_tokens=settings.ingest.chunk_tokens,
+        max_characters=settings.ingest.max_characters,
+    )
+
+
+def _manner(settings: Settings) -> Manner:
+    jobs = settings.jobs
+    return Manner(
+        concurrency=max(1, jobs.concurrency),
+        attempts=jobs.attempts,
+        retry=timedelta(seconds=jobs.retry_seconds),
+        keep=timedelta(days=jobs.keep_days),
+        hold=timedelta(seconds=jobs.lease_seconds),
+    )
 
 
 def _chat_defaults(settings: Settings) -> ChatDefaults:

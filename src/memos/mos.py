@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, Unpack, cast
 
-import anyio
 from msgspec import structs
 
 from memos import options as opt
-from memos._offload import Offload
 from memos.chat.accounting import UsageReport
 from memos.chat.conversation import Chat, ChatResult, ChatStreamEvent
 from memos.errors import Conflict, InvalidInput
 from memos.filters import parse, selects_everything
 from memos.forget import Forget, Mode, missing
-from memos.ingest import reader
 from memos.ingest.pipeline import Ingest
-from memos.kinds import KINDS
 from memos.maintain import Maintain
 from memos.options import (
     AddOptions,
@@ -35,8 +29,9 @@ from memos.options import (
     Where,
     Who,
 )
-from memos.ports.stores import BlobStore, RecordStore
+from memos.ports.stores import RecordStore
 from memos.progress import Progress
+from memos.remember import AddResult, Defaults, Remember
 from memos.retrieve.pack import Dedup
 from memos.retrieve.pipeline import Query, SearchResult
 from memos.retrieve.recipe import named
@@ -46,7 +41,6 @@ from memos.types import (
     Memory,
     MemoryPage,
     Page,
-    Place,
     Scope,
     Tier,
 )
@@ -58,19 +52,6 @@ _INLINE_ITEMS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class AddResult:
-    """What became of what was added, in order.
-
-    Attributes:
-        ids: The memory that holds each piece: a new one, or the one that already had it.
-        stored: Whether this call stored the piece.
-    """
-
-    ids: tuple[str, ...]
-    stored: tuple[bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ForgetResult:
     """The memories that were retired or erased."""
 
@@ -79,27 +60,16 @@ class ForgetResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Defaults:
-    """What holds when a call does not say."""
-
-    account: str
-    user: str
-    session: str | None
-    limit: int
-    recipe: str
-    candidates: int
-    chunk_tokens: int
-    max_characters: int
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
-    """What ``build`` composes ``MemoryOperations`` from."""
+    """What ``build`` composes ``MemoryOperations`` from.
+
+    ``settle`` ends what jobs are still to write into the cubes of a scope.
+    """
 
     records: RecordStore
-    blobs: BlobStore
     gate: Gate
     ingest: Ingest
+    remember: Remember
     forget: Forget
     search: Search
     users: Users
@@ -107,6 +77,7 @@ class Parts:
     maintain: Maintain
     chat: Chat
     defaults: Defaults
+    settle: Callable[[Scope], Awaitable[None]]
     now: Callable[[], datetime]
 
 
@@ -121,7 +92,6 @@ class MemoryOperations:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._defaults = parts.defaults
-        self._offload = Offload(2)
         self.users = parts.users
         self.cubes = parts.cubes
 
@@ -143,25 +113,8 @@ class MemoryOperations:
             Conflict: An id is taken, or the cube was embedded with another model.
             StoreError: The store failed; nothing was stored.
         """
-        opt.known(options, AddOptions)
-        scope, place = await self._place(options)
-        shared = _shared(options)
-        batch = opt.name(options.get("batch_id"), "batch_id")
-        file: bytes | None = None
-        if isinstance(content, Path):
-            file = await self._offload.run(_read_file, content, self._defaults.max_characters)
-            digest = sha256(file).hexdigest()
-            content = reader.Document(content.name, reader.decode(content.name, file), digest)
-        reading = reader.Reading(
-            place, self._defaults.chunk_tokens, self._defaults.max_characters, shared
-        )
-        if isinstance(content, reader.Document) or _is_large(content):
-            drafts = await self._offload.run(reader.read, content, reading)
-        else:
-            drafts = reader.read(content, reading)
-        async with self._kept(file, scope):
-            added = await self._parts.ingest.add(drafts, scope, batch)
-        return AddResult(added.ids, added.stored)
+        remember = self._parts.remember
+        return await remember.store(await remember.read(content, options))
 
     async def search(self, query: str, **options: Unpack[SearchOptions]) -> SearchResult:
         """Find the memories that answer ``query``, best first.
@@ -347,6 +300,8 @@ class MemoryOperations:
             )
         scope = await self._scope(options, "write")
         if ids is None:
+            if mode == "erase":  # also what is still on its way into these cubes
+                await self._parts.settle(scope)
             return ForgetResult(tuple(await self._parts.forget.selected(where, scope, mode)), mode)
         wanted = opt.names([ids] if isinstance(ids, str) else ids, "ids")
         await self._parts.forget.named(wanted, scope, mode)
@@ -365,7 +320,7 @@ class MemoryOperations:
             How many versions of memories were embedded.
         """
         opt.known(who, Who)
-        scope, place = await self._place(cast("AddOptions", who))
+        scope, place = await self._parts.remember.place(cast("AddOptions", who))
         return await self._parts.maintain.reindex(place.cube, scope, progress)
 
     async def check(self) -> list[Any]:
@@ -375,7 +330,7 @@ class MemoryOperations:
     async def rebuild(self, **who: Unpack[Who]) -> None:
         """Throw away what is derived from a cube's records and build it anew."""
         opt.known(who, Who)
-        scope, place = await self._place(cast("AddOptions", who))
+        scope, place = await self._parts.remember.place(cast("AddOptions", who))
         await self._parts.maintain.rebuild(place.cube, scope)
 
     async def _scope(self, options: Mapping[str, Any], need: Access) -> Scope:
@@ -389,37 +344,6 @@ class MemoryOperations:
             cube = user
         return await self._parts.gate.scope(user, None if cube is None else [cube], need)
 
-    async def _place(self, options: AddOptions) -> tuple[Scope, Place]:
-        user = opt.name(options.get("user"), "user") or self._defaults.user
-        cube = opt.name(options.get("cube"), "cube") or user
-        scope = await self._parts.gate.scope(user, [cube], "write")
-        place = Place(
-            account=self._defaults.account,
-            cube=cube,
-            user=user,
-            agent=opt.name(options.get("agent"), "agent"),
-            app=opt.name(options.get("app"), "app"),
-            session=opt.name(options.get("session"), "session") or self._defaults.session,
-        )
-        return scope, place
-
-    @asynccontextmanager
-    async def _kept(self, file: bytes | None, scope: Scope) -> AsyncGenerator[None, None]:
-        """Keep a file's bytes for the memories made of it; not when that fails."""
-        if file is None:
-            yield
-            return
-        digest = sha256(file).hexdigest()
-        known = await self._parts.blobs.holds(scope.account, digest)
-        await self._parts.blobs.put(scope.account, file)
-        try:
-            yield
-            known = True
-        finally:
-            if not known:
-                with anyio.CancelScope(shield=True):
-                    await self._parts.blobs.delete(scope.account, digest)
-
     async def _one(self, id: str, scope: Scope) -> Memory:
         found = await self._parts.records.get([id], scope)
         if not found:
@@ -430,46 +354,6 @@ class MemoryOperations:
                 f"several cubes have a memory {id!r} ({cubes}); name the cube", code="ambiguous"
             )
         return found[0]
-
-
-def _is_large(content: object) -> bool:
-    if isinstance(content, str):
-        return len(content) > _INLINE_ITEMS * 100
-    return isinstance(content, Sequence) and len(cast("Sequence[object]", content)) > _INLINE_ITEMS
-
-
-def _read_file(path: Path, max_characters: int) -> bytes:
-    try:
-        if path.stat().st_size > max_characters * 4:
-            raise InvalidInput(
-                f"{path.name!r} is larger than ingest.max_characters allows", code="too_large"
-            )
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InvalidInput(f"there is no file {str(path)!r}", code="no_file") from None
-    except OSError as error:
-        raise InvalidInput(
-            f"{str(path)!r} cannot be read: {error.strerror}", code="no_file"
-        ) from None
-
-
-def _shared(options: AddOptions) -> reader.Shared:
-    kind = opt.name(options.get("kind"), "kind")
-    if kind is not None and kind not in KINDS:
-        raise InvalidInput(f"kind: {kind!r} is none of {', '.join(KINDS)}")
-    tier = options.get("tier")
-    title = options.get("title")
-    return reader.Shared(
-        kind=kind,
-        tier=None if tier is None else cast("Tier", opt.one_of(tier, Tier, "tier")),
-        title=None if title is None else opt.text(title, "title"),
-        confidence=opt.confidence(options.get("confidence")),
-        tags=opt.tags(options.get("tags", ())),
-        info=opt.json_object(options.get("info", {}), "info"),
-        valid_from=opt.moment(options.get("valid_from"), "valid_from"),
-        valid_to=opt.moment(options.get("valid_to"), "valid_to"),
-        expires_at=opt.moment(options.get("expires_at"), "expires_at"),
-    )
 
 
 def _changed(changes: UpdateOptions) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from memos.forget import Mode
 from memos.ingest.messages import check_text, read_time
 from memos.retrieve.pack import Dedup
 from memos.retrieve.recipe import Recipe
-from memos.types import Json, JsonObject, Tier
+from memos.types import JobState, Json, JsonObject, Tier
 
 Moment: TypeAlias = datetime | str | int | float
 T = TypeVar("T")
@@ -144,6 +144,15 @@ class ChatOptions(Where, total=False):
     budget: int
     max_tokens: int
     remember: bool
+
+
+class JobsOptions(Where, total=False):
+    """Which jobs to list, ``limit`` at a time; ``cursor`` is the ``next`` of the last page."""
+
+    state: JobState
+    label: str
+    limit: int
+    cursor: str
 
 
 class UsageOptions(Where, total=False):

@@ -156,6 +156,26 @@ class ServerSettings(_Section):
     )
 
 
+class JobsSettings(_Section):
+    """Work in the background."""
+
+    concurrency: int = Field(
+        default=2, ge=0, le=64, description="Jobs that a server's process does at a time; 0: none."
+    )
+    attempts: int = Field(
+        default=8, ge=1, le=100, description="How often a job is begun before it is given up."
+    )
+    retry_seconds: float = Field(
+        default=2.0, gt=0, le=600, description="Pause before the second attempt; it doubles."
+    )
+    lease_seconds: float = Field(
+        default=60.0, ge=1, le=3600, description="After that others take a vanished worker's job."
+    )
+    keep_days: int = Field(
+        default=7, ge=1, le=3650, description="Days that it stays to be seen how a job ended."
+    )
+
+
 class ServiceSettings(_Section):
     """Credentials that adapters fall back to; nothing is contacted because they are set."""
 
@@ -213,6 +233,7 @@ class Settings(_Section):
     ingest: IngestSettings = Field(default_factory=IngestSettings, description="Reading.")
     search: SearchSettings = Field(default_factory=SearchSettings, description="Searching.")
     network: NetworkSettings = Field(default_factory=NetworkSettings, description="Fetching.")
+    jobs: JobsSettings = Field(default_factory=JobsSettings, description="Work in the background.")
     server: ServerSettings = Field(default_factory=ServerSettings, description="Serving.")
     services: ServiceSettings = Field(default_factory=ServiceSettings, description="Credentials.")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, Unpack, cast
+from typing import Unpack, cast
 
 from anyio import from_thread
 
@@ -16,24 +15,19 @@ from memos import options as opt
 from memos._offload import Offload
 from memos.cubes import sources
 from memos.cubes.dump import Dump, DumpResult
-from memos.cubes.load import Incoming, Load, LoadResult, Skipped, Target
+from memos.cubes.load import Incoming, Load, LoadResult, Target
 from memos.errors import InvalidInput, NotFound
-from memos.ingest.exports import files
-from memos.ingest.exports.conversations import Conversation, Format
-from memos.ingest.reader import Document
+from memos.importing import Importer, ImportResult
+from memos.ingest.exports.conversations import Format
 from memos.mos import MemoryOperations, Parts
 from memos.network import Policy
-from memos.options import AddOptions, Who
+from memos.options import Who
 from memos.ports.stores import AccountStore
 from memos.ports.transfer import CubeStats, OnConflict, Transfer
 from memos.progress import Progress, unseen
 from memos.types import Access, Cube, Scope
 from memos.users.access import Gate
 from memos.users.service import check_id, owning
-
-_MESSAGES: Final = 500
-"""Messages of a conversation that are added at a time."""
-_NAMED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +55,18 @@ class TransferParts:
     now: Callable[[], datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What an import brought in.
+class TransferOperations(MemoryOperations):
+    """What can be done with cubes and exports as a whole, over parts that ``build`` composed.
 
     Attributes:
-        conversations: Conversations or documents that were read.
-        stored: Memories that are new.
-        known: Memories that were there already.
-        skipped: Parts that could not be read, with the reason; the first thousand.
+        importer: What ``import_chats`` reads exports with.
     """
-
-    conversations: int
-    stored: int
-    known: int
-    skipped: tuple[Skipped, ...]
-
-
-class TransferOperations(MemoryOperations):
-    """What can be done with cubes and exports as a whole, over parts that ``build`` composed."""
 
     def __init__(self, parts: Parts, transfer: TransferParts) -> None:
         super().__init__(parts)
         self._transfer = transfer
         self._reading = Offload(2)
+        self.importer = Importer(self.add, self._reading)
 
     async def dump(
         self, target: Path | str, *, progress: Progress | None = None, **who: Unpack[Who]
@@ -216,37 +198,7 @@ class TransferOperations(MemoryOperations):
         """
         opt.known(who, Who)
         form = None if format is None else cast("Format", opt.one_of(format, Format, "format"))
-        place: AddOptions = {**who}
-
-        def work() -> ImportResult:
-            tally = _Tally()
-            for part in files.read(Path(source), form, progress or unseen):
-                from_thread.check_cancelled()
-                if isinstance(part, files.Refused):
-                    tally.skip(part.name, part.reason)
-                    continue
-                try:
-                    tally.count(from_thread.run(self._imported, part, place))
-                except InvalidInput as error:
-                    tally.skip(part.name if isinstance(part, Document) else part.id, error.detail)
-            return tally.result()
-
-        return await self._reading.run(work)
-
-    async def _imported(self, part: Conversation | Document, place: AddOptions) -> Sequence[bool]:
-        """Add a part; return of each of its memories whether it is new."""
-        if isinstance(part, Document):
-            digest = hashlib.sha256(part.text.encode()).hexdigest()
-            batch = f"import {hashlib.sha256(part.name.encode()).hexdigest()} {digest}"
-            return (await self.add(part, **{**place, "batch_id": batch})).stored
-        stored: list[bool] = []
-        info = {} if part.title is None else {"conversation": part.title}
-        options: AddOptions = {**place, "session": part.id, "info": info}
-        for start in range(0, len(part.messages), _MESSAGES):
-            messages = part.messages[start : start + _MESSAGES]
-            if any(str(message.get("content") or "").strip() for message in messages):
-                stored += (await self.add(messages, **options)).stored
-        return stored
+        return await self.importer.read(Path(source), form, progress or unseen, {**who})
 
     async def stats(self, **who: Unpack[Who]) -> CubeStats:
         """Count what a cube holds.
@@ -283,28 +235,6 @@ class TransferOperations(MemoryOperations):
         scope = await self._transfer.gate.founding(user, cube)
         made = Cube(cube, scope.account, incoming.name or cube, user, self._transfer.now())
         return Target(cube, scope, (made, owning(made)))
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What an import has done so far."""
-
-    conversations: int = 0
-    stored: int = 0
-    known: int = 0
-    skipped: list[Skipped] = field(default_factory=list[Skipped])
-
-    def count(self, stored: Sequence[bool]) -> None:
-        self.conversations += 1
-        self.stored += sum(stored)
-        self.known += len(stored) - sum(stored)
-
-    def skip(self, name: str, reason: str) -> None:
-        if len(self.skipped) < _NAMED:
-            self.skipped.append(Skipped(name, reason))
-
-    def result(self) -> ImportResult:
-        return ImportResult(self.conversations, self.stored, self.known, tuple(self.skipped))
 
 
 def _able(part: opt.T | None) -> opt.T:

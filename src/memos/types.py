@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from msgspec import Struct, field
@@ -27,6 +27,9 @@ Access: TypeAlias = Literal["read", "write"]
 Role: TypeAlias = Literal["ROOT", "ADMIN", "USER", "GUEST"]
 """What a user may do; ``memos.users.access`` says what that is."""
 KeyScope: TypeAlias = Literal["read", "write", "admin"]
+JobState: TypeAlias = Literal["waiting", "running", "done", "failed"]
+ENDED: Final[tuple[JobState, ...]] = ("done", "failed")
+"""The states that a job stays in."""
 
 _NO_JSON: JsonObject = {}
 
@@ -167,6 +170,49 @@ class Job(Struct, frozen=True):
     memories: tuple[str, ...] = ()
 
 
+class JobStatus(Struct, frozen=True):
+    """How far a job is; never what it works on.
+
+    Attributes:
+        id: Its id.
+        label: What kind of work it is.
+        account: The tenant.
+        cube: The cube that it is about.
+        state: ``waiting`` also between two attempts, and after one that nobody ended.
+        attempts: How often it was begun.
+        put_at: When it was asked for.
+        due_at: Not before.
+        started_at: When it was begun last.
+        ended_at: When it was done, or given up.
+        progress: How much of it is done, and how much there is; the unit is the work's own.
+        result: What it brought, once it is done.
+        code: The stable word of the error that its last attempt ended with.
+        cause: The same for a person.
+    """
+
+    id: str
+    label: str
+    account: str
+    cube: str
+    state: JobState
+    attempts: int
+    put_at: datetime
+    due_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    progress: tuple[int, int] | None = None
+    result: JsonObject | None = None
+    code: str | None = None
+    cause: str | None = None
+
+
+class JobPage(Struct, frozen=True):
+    """Jobs, the latest first; ``next`` continues, None ends."""
+
+    items: tuple[JobStatus, ...]
+    next: str | None
+
+
 class Batch(Struct, frozen=True):
     """One change of one cube, applied as a whole or not at all, and once per ``id``, if it has one.
 
@@ -257,13 +303,15 @@ class MemoryPage(Struct, frozen=True):
 class Statistics(Struct, frozen=True):
     """What BM25 has to know about a cube: live documents, their mean length, term -> documents.
 
-    ``speakers`` are those who say something in it.
+    ``speakers`` are those who say something in it, ``newest`` is the last day on which somebody
+    did, counted from the year 1, 0 where none is known.
     """
 
     documents: int
     mean_length: float
     frequencies: Mapping[str, int]
     speakers: frozenset[str] = frozenset()
+    newest: int = 0
 
 
 class Tombstone(Struct, frozen=True):

@@ -13,6 +13,7 @@ import pytest
 import memos
 from memos import MOS, AsyncMOS
 from memos.errors import ConfigError, InvalidInput, StoreError
+from memos.jobs.service import Jobs
 from memos.settings import Settings
 from memos.testing.fakes import HashEmbedder
 from memos.users.service import Users
@@ -26,7 +27,7 @@ def public(owner: object) -> set[str]:
 def test_every_name_and_signature_agrees(mos: MOS) -> None:
     assert public(MOS) - {"close"} == public(AsyncMOS)
     pairs = [(getattr(MOS, n), getattr(AsyncMOS, n)) for n in public(AsyncMOS)]
-    for sync, async_ in ((mos.users, Users), (mos.cubes, Cubes)):
+    for sync, async_ in ((mos.users, Users), (mos.cubes, Cubes), (mos.jobs, Jobs)):
         assert public(sync) == public(async_)
         pairs += [(getattr(type(sync), n), getattr(async_, n)) for n in public(async_)]
     for mine, theirs in pairs:

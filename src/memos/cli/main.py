@@ -24,6 +24,7 @@ from memos.cli import (
     stats,
     transfer,
     upkeep,
+    working,
 )
 from memos.cli.output import complain, emit, give_up_output, prepare_streams
 from memos.cli.session import anywhere
@@ -85,6 +86,7 @@ for group in (
     auditing,
     serving,
     upkeep,
+    working,
 ):
     group.register(app)
 

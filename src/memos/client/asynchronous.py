@@ -17,9 +17,10 @@ from memos import options as opt
 from memos.chat.accounting import UsageReport
 from memos.chat.conversation import ChatResult, ChatStreamEvent
 from memos.client import accounts, memories, transfers
+from memos.client.asyncjobs import AsyncClientJobs
 from memos.client.calls import Call, T, given
 from memos.client.connection import LIMITS, headers_of, timeout_of
-from memos.client.events import Events
+from memos.client.events import CHAT, Events
 from memos.client.files import Target
 from memos.client.retry import Attempts, Retries
 from memos.client.values import AddedOne, Key, NewKey
@@ -207,7 +208,7 @@ class _Talking:
         self, query: str, **options: Unpack[opt.ChatOptions]
     ) -> AsyncGenerator[ChatStreamEvent, None]:
         """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
-        events = Events()
+        events = Events(CHAT)
         async with self._sender.stream(memories.chat_stream(query, {**options})) as response:
             async for line in response.aiter_lines():
                 if (event := events.take(line)) is not None:
@@ -336,6 +337,7 @@ class AsyncClient(_Talking, _Told, _Transfers):
         users: Create, list, rename users, give them roles, deactivate them.
         cubes: Create, list, share, transfer, unregister cubes.
         keys: Make, list, rotate, revoke API keys.
+        jobs: Work in the background: ask for it, see how far it is, wait for it.
     """
 
     def __init__(
@@ -364,6 +366,7 @@ class AsyncClient(_Talking, _Told, _Transfers):
         self.users = AsyncClientUsers(self._sender)
         self.cubes = AsyncClientCubes(self._sender)
         self.keys = AsyncClientKeys(self._sender)
+        self.jobs = AsyncClientJobs(self._sender)
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,9 +18,10 @@ from memos.chat.conversation import ChatResult, ChatStreamEvent
 from memos.client import accounts, memories, transfers
 from memos.client.calls import Call, T, given
 from memos.client.connection import LIMITS, headers_of, timeout_of
-from memos.client.events import Events
+from memos.client.events import CHAT, Events
 from memos.client.files import Target
 from memos.client.retry import Attempts, Retries
+from memos.client.syncjobs import ClientJobs
 from memos.client.values import AddedOne, Key, NewKey
 from memos.cubes.dump import DumpResult
 from memos.cubes.load import LoadResult
@@ -204,7 +205,7 @@ class _Talking:
         self, query: str, **options: Unpack[opt.ChatOptions]
     ) -> Generator[ChatStreamEvent, None, None]:
         """Answer piece by piece; see ``AsyncMOS.chat_stream``."""
-        events = Events()
+        events = Events(CHAT)
         with self._sender.stream(memories.chat_stream(query, {**options})) as response:
             for line in response.iter_lines():
                 if (event := events.take(line)) is not None:
@@ -332,6 +333,7 @@ class Client(_Talking, _Told, _Transfers):
         users: Create, list, rename users, give them roles, deactivate them.
         cubes: Create, list, share, transfer, unregister cubes.
         keys: Make, list, rotate, revoke API keys.
+        jobs: Work in the background: ask for it, see how far it is, wait for it.
     """
 
     def __init__(
@@ -360,6 +362,7 @@ class Client(_Talking, _Told, _Transfers):
         self.users = ClientUsers(self._sender)
         self.cubes = ClientCubes(self._sender)
         self.keys = ClientKeys(self._sender)
+        self.jobs = ClientJobs(self._sender)
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,9 @@
-"""Server-sent events as the events of a chat."""
+"""Server-sent events as values."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -11,7 +12,8 @@ from memos.client.calls import decoder
 from memos.client.failures import Problem, of_problem, unreadable
 from memos.ports.models import ReasoningDelta, TextDelta
 
-_SHAPES: Final[dict[str, type[ChatStreamEvent]]] = {
+E = TypeVar("E")
+CHAT: Final[Mapping[str, type[ChatStreamEvent]]] = {
     "recalled": Recalled,
     "delta": TextDelta,
     "reasoning": ReasoningDelta,
@@ -19,15 +21,25 @@ _SHAPES: Final[dict[str, type[ChatStreamEvent]]] = {
 }
 
 
-class Events:
+class Events(Generic[E]):
     """Reads the lines of one stream (WHATWG HTML, server-sent events)."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, shapes: Mapping[str, type[E]], last: frozenset[str] = frozenset({"done"})
+    ) -> None:
+        """Read no line yet.
+
+        Args:
+            shapes: Name of an event -> what it holds.
+            last: The events that end a stream.
+        """
+        self._shapes = shapes
+        self._last = last
         self._name = ""
         self._data: list[str] = []
         self._done = False
 
-    def take(self, line: str) -> ChatStreamEvent | None:
+    def take(self, line: str) -> E | None:
         """Return the event that ends with this line, if one does; unknown ones are passed over.
 
         Raises:
@@ -58,9 +70,9 @@ class Events:
         if not self._done:
             raise unreadable("the stream ended before the answer did")
 
-    def _event(self, name: str, data: str) -> ChatStreamEvent | None:
+    def _event(self, name: str, data: str) -> E | None:
         if name == "error":
             raise of_problem(decoder(Problem).decode(data))
-        shape = _SHAPES.get(name)
-        self._done = self._done or name == "done"
+        shape = self._shapes.get(name)
+        self._done = self._done or name in self._last
         return None if shape is None else decoder(shape).decode(data)

@@ -11,12 +11,13 @@ from typing import Final
 from msgspec import structs
 
 from memos.analysis import query_terms, words
+from memos.dates import spans
 from memos.errors import ConfigError, InvalidInput, UpstreamError
 from memos.filters import Filter, matches
 from memos.ports.models import Embedder, Reranker
 from memos.ports.stores import Feature, FeatureIndex, Features, Question, RecordStore
 from memos.relevance import NOMINATING
-from memos.retrieve.aspects import aspects
+from memos.retrieve.aspects import asking, aspects
 from memos.retrieve.neighbours import beside, fitting
 from memos.retrieve.pack import Dedup, Key, pack, room
 from memos.retrieve.recipe import Recipe
@@ -201,7 +202,7 @@ class Retrieve:
         clock.mark("prepare")
         found, *sentences = await self._features(questions, scope)
         clock.mark("features")
-        order = Order(found, query.recipe, sentences)
+        order = Order(found, query.recipe.asked(query.text), sentences)
         clock.mark("score")
         if self.reranker is not None and query.rerank:
             rows = await self._read(order.keys(RERANKED), query, scope)
@@ -252,11 +253,13 @@ class Retrieve:
                     raise
                 degraded = (f"vector: {error.code}",)
         speakers = words(query.text)
+        times = spans(asking(query.text), query.at.date())
         questions = [
             Question(
                 vector, "" if vector is None else self.embedder.name,
                 query_terms(text) if query.recipe.text else {},
                 speakers, query.where, query.at, query.as_of, query.candidates,
+                times,
             )
             for text, vector in zip(texts, vectors, strict=True)
         ]  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from memos.errors import InvalidInput
 from memos.ports.stores import Feature
 from memos.retrieve.pack import Dedup
+from memos.traits import asks_advice
 
 _MEANING: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
 
@@ -29,6 +30,7 @@ class Recipe:
         dedup: What counts as said before when a call does not say.
         thinks: A chat model asks further questions and says whether what was found suffices.
         recalls: What such searches found for earlier turns of the conversation is merged.
+        advice: What features count instead where the question asks what to do or to choose.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Recipe:
     dedup: Dedup = "exact"
     thinks: bool = False
     recalls: bool = False
+    advice: Mapping[Feature, float] = field(default_factory=dict[Feature, float])
 
     @property
     def meaning(self) -> bool:
@@ -49,6 +52,12 @@ class Recipe:
     def alone(self) -> Recipe:
         """Return the recipe without a model's help and without earlier turns."""
         return replace(self, thinks=False, recalls=False)
+
+    def asked(self, question: str) -> Recipe:
+        """Return the recipe with the weights for what is asked."""
+        if not self.advice or not asks_advice(question):
+            return self
+        return replace(self, weights={**self.weights, **self.advice})
 
     def without(self, part: str) -> Recipe:
         """Return the recipe without one of its parts, to see what that is worth.
@@ -69,6 +78,7 @@ class Recipe:
             leading=0.0 if part == "leading" else self.leading,
             aspects=0.0 if part == "aspects" else self.aspects,
             weights={f: w for f, w in self.weights.items() if f != part},
+            advice={f: w for f, w in self.advice.items() if f != part},
         )
 
     @property
@@ -80,7 +90,8 @@ class Recipe:
             "leading": self.leading,
             "aspects": self.aspects,
         }
-        return (*(name for name, weight in alone.items() if weight), *map(str, self.weights))
+        named = dict.fromkeys(map(str, (*self.weights, *self.advice)))
+        return (*(name for name, weight in alone.items() if weight), *named)
 
 
 _PLAIN: Final[Mapping[str, Recipe]] = {
@@ -94,10 +105,14 @@ _PLAIN: Final[Mapping[str, Recipe]] = {
                 Feature.COSINE_NEAR: 0.8,
                 Feature.SPEAKER: 1.5,
                 Feature.REPLY: -1.0,
+                Feature.PERSONAL: 1.0,
+                Feature.CONCRETE: 0.8,
+                Feature.TIME: 5.0,
             },
             session=0.5,
             leading=0.7,
             aspects=0.5,
+            advice={Feature.PREFERENCE: 1.0, Feature.CONCRETE: 0.0},
         ),
         Recipe("words", 1.0, {}),
         Recipe("meaning", 0.0, {Feature.COSINE: 1.0}),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
+import anyio
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
@@ -24,6 +25,7 @@ from memos.server.limits import Buckets
 from memos.server.metrics import Metrics
 from memos.server.pepper import pepper
 from memos.server.routes import ROUTERS
+from memos.server.stopping import hearing
 from memos.server.tenants import Tenants
 from memos.settings import Settings
 from memos.telemetry import listen
@@ -52,8 +54,13 @@ def create_app(
             settings, embedder=embedder, chat=chat, reranker=reranker, web=web
         ) as engine:
             app.state.tenants = await _tenants(engine)
-            with listen(app.state.metrics):
-                yield
+            app.state.stopping = stopping = anyio.Event()
+            with listen(app.state.metrics), hearing(stopping):
+                async with anyio.create_task_group() as group:
+                    if settings.jobs.concurrency:
+                        group.start_soon(_work, engine, stopping)
+                    yield
+                    stopping.set()
 
     app = Described(
         title="MemOS",
@@ -99,6 +106,14 @@ async def _tenants(engine: Engine) -> Tenants:
     buckets = Buckets(settings.requests_per_minute, burst=settings.burst)
     audit = Audit(engine.accounts, _now, new_id, settings.audit_days)
     return Tenants(engine, keys, audit, buckets)
+
+
+async def _work(engine: Engine, stopping: anyio.Event) -> None:
+    """Do jobs until the server is about to stop; what is under way then is handed back."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(engine.worker.run)
+        await stopping.wait()
+        group.cancel_scope.cancel()
 
 
 def _now() -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -17,21 +17,26 @@ from memos.server.tenants import Caller, Tenants
 from memos.users.audit import Deed
 
 _logger: Final = logging.getLogger(__name__)
-_READS: Final = frozenset(
-    {
-        "memories.search", "memories.query",
-        # of the dialects, where nearly all is a POST
-        "search_memories", "get_all", "get_memory", "dashboard", "get_some", "user_names",
-        "cube_exists", "wait", "search_memory", "get_message", "get_status", "rerank", "find",
-    }
-)  # fmt: skip
-"""What asks by POST and changes nothing."""
-_TAKES_OUT: Final = "transfers.export"
 _FAILED: Final = 400
 _REFUSED: Final = 403
 _OF_CUBES: Final = ("cubes", "transfers")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+_unlike_its_method: Final[dict[Callable[..., Any], bool]] = {}
+"""Whether a route is noted, where its method does not say so."""
+
+
+def reads(endpoint: Endpoint) -> Endpoint:
+    """Mark what is asked by POST and changes nothing: it is not noted."""
+    _unlike_its_method[endpoint] = False
+    return endpoint
+
+
+def takes_out(endpoint: Endpoint) -> Endpoint:
+    """Mark what is asked by GET and takes out more than an answer: it is noted."""
+    _unlike_its_method[endpoint] = True
+    return endpoint
 
 
 @dataclass(slots=True)
@@ -47,13 +52,18 @@ class Trail:
 class Audited(APIRoute):
     """Notes what changes something, and what was refused for want of rights."""
 
+    @property
+    def is_noted(self) -> bool:
+        """Whether requests of this route are noted."""
+        return _unlike_its_method.get(self.endpoint, self.methods != {"GET"})
+
     def get_route_handler(self) -> Handler:
         """Return what serves a request."""
         handle = super().get_route_handler()
+        if not self.is_noted:
+            return handle
         native = self.include_in_schema
         operation = self.unique_id if native else self.name
-        if operation in _READS or (self.methods == {"GET"} and operation != _TAKES_OUT):
-            return handle
 
         def action(request: Request) -> str:
             dialect = getattr(request.state, "dialect", "")

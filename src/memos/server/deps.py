@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, cast
 
+import anyio
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.routing import APIRoute
 
@@ -56,6 +57,11 @@ class Visit:
 def tenants_of(request: Request) -> Tenants:
     """Return the tenants that the application opened."""
     return cast("Tenants", request.app.state.tenants)
+
+
+def stopping_of(request: Request) -> anyio.Event:
+    """Return what is set once the server is about to stop."""
+    return cast("anyio.Event", request.app.state.stopping)
 
 
 async def visiting(request: Request) -> Visit:

@@ -24,10 +24,10 @@ class Metrics:
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
-        self._depth = Gauge("memos_queue_jobs", "jobs", ("state",), registry=self._registry)
-        self._age = Gauge(
-            "memos_queue_oldest_seconds", "age of the oldest due job", registry=self._registry
-        )
+        labels = ("label", "state")
+        self._depth = Gauge("memos_queue_jobs", "jobs", labels, registry=self._registry)
+        told = "age of the oldest due job"
+        self._age = Gauge("memos_queue_oldest_seconds", told, ("label",), registry=self._registry)
 
     def count(self, name: str, amount: float, labels: Mapping[str, str]) -> None:
         """Add to a counter."""
@@ -51,16 +51,17 @@ class Metrics:
                 self._histograms[name] = held
         held.labels(**labels).observe(seconds)
 
-    def queue(self, stats: QueueStats, now: datetime) -> None:
-        """Note how deep the job queue is, and for how long its oldest job has been due."""
+    def queue(self, label: str, stats: QueueStats, now: datetime) -> None:
+        """Note how many jobs of a kind there are, and for how long the oldest has been due."""
         for state, depth in (
             ("waiting", stats.waiting),
             ("leased", stats.leased),
             ("dead", stats.dead),
         ):
-            self._depth.labels(state=state).set(depth)
+            self._depth.labels(label=label, state=state).set(depth)
         due = stats.oldest_due
-        self._age.set(0 if due is None else max(0.0, (now - due).total_seconds()))
+        age = 0.0 if due is None else max(0.0, (now - due).total_seconds())
+        self._age.labels(label=label).set(age)
 
     def text(self) -> bytes:
         """Return everything in the text format of Prometheus."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from memos.errors import InvalidInput
 from memos.forget import Mode
 from memos.retrieve.pack import Dedup
+from memos.server.job_schemas import JobOut
 from memos.types import Status, Tier
 
 Json = Any
@@ -79,6 +80,9 @@ class AddFileIn(WhoIn):
     valid_from: Moment | None = None
     valid_to: Moment | None = None
     expires_at: Moment | None = None
+    background: bool = Field(
+        default=False, description="Return at once, with a job that remembers it later."
+    )
 
 
 class AddIn(AddFileIn):
@@ -120,10 +124,11 @@ class AddManyIn(WhoIn):
 
 
 class AddedOneOut(BaseModel):
-    """What became of one add: what it stored, or why it failed."""
+    """What became of one add: what it stored, the job that will, or why it failed."""
 
     ids: list[str] = Field(default_factory=list)
     stored: list[bool] = Field(default_factory=list)
+    job: JobOut | None = None
     problem: ProblemOut | None = None
 
 

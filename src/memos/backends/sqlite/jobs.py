@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import apsw
 import msgspec
@@ -15,10 +15,22 @@ from memos.backends.sqlite import codec
 from memos.backends.sqlite.connection import File
 from memos.backends.sqlite.write import put_jobs
 from memos.errors import NotFound
-from memos.ports.queue import QueueStats
-from memos.types import Job
+from memos.ports.queue import QueueStats, Wanted
+from memos.types import Job, JobState, JobStatus, JsonObject
 
+T = TypeVar("T")
 _jobs: Final = msgspec.json.Decoder(Job)
+_results: Final = msgspec.json.Decoder(dict[str, object])
+_FREE: Final = """
+    SELECT seq, body, attempts, account, scope_key FROM jobs j WHERE ended = 0 AND due <= ?1
+    AND ifnull(leased_until, 0) <= ?1 AND {mine} AND NOT EXISTS (SELECT 1 FROM jobs o WHERE
+    o.account = j.account AND o.scope_key = j.scope_key AND o.ended = 0 AND o.seq <> j.seq
+    AND {others} AND (o.leased_until > ?1 OR (o.seq < j.seq AND o.priority >= j.priority)))
+    ORDER BY priority DESC, seq"""
+_STATUS: Final = """
+    SELECT id, label, account, cube, CASE ended WHEN 1 THEN 'failed' WHEN 2 THEN 'done' ELSE
+    CASE WHEN ifnull(leased_until, 0) > ?1 THEN 'running' ELSE 'waiting' END END AS state,
+    attempts, put_at, due, started_at, ended_at, done, total, result, code, cause FROM jobs"""
 
 
 class Jobs:
@@ -33,51 +45,119 @@ class Jobs:
         now = datetime.now(UTC)
         await self._file.commit(lambda db: put_jobs(db, jobs, now))
 
-    async def lease(self, count: int, hold: timedelta) -> list[Job]:
+    async def lease(
+        self, count: int, hold: timedelta, labels: Sequence[str] | None = None
+    ) -> list[Job]:
         """Take due jobs, one per scope key."""
         now = datetime.now(UTC)
-        return await self._file.commit(lambda db: _lease(db, count, now, now + hold))
+        if not await self._read(lambda db: _is_due(db, now, labels)):
+            return []  # who only looks shall not hold up who writes
+        return await self._file.commit(lambda db: _lease(db, count, (now, now + hold), labels))
+
+    async def renew(
+        self, id: str, hold: timedelta, progress: tuple[int, int] | None = None
+    ) -> bool:
+        """Hold a job for longer."""
+        until = codec.micros(datetime.now(UTC) + hold)
+        done, total = progress or (None, None)
+
+        def work(db: apsw.Connection) -> bool:
+            db.execute(
+                "UPDATE jobs SET leased_until = ?, done = ifnull(?, done), total = ifnull(?, total)"
+                " WHERE id = ? AND ended = 0",
+                (until, done, total, id),
+            )
+            return bool(db.changes())
+
+        return await self._file.commit(work)
+
+    async def release(self, id: str) -> None:
+        """Give a leased job back."""
+        await self._file.commit(
+            lambda db: db.execute(
+                "UPDATE jobs SET leased_until = NULL, attempts = max(0, attempts - 1)"
+                " WHERE id = ? AND ended = 0 AND leased_until IS NOT NULL",
+                (id,),
+            )
+        )
 
     async def ack(self, ids: Sequence[str]) -> None:
-        """Forget finished jobs."""
+        """Forget jobs, and leave nothing of them in the log."""
+        await self._file.commit(lambda db: _forget(db, ids))
+        await self._offload.run(self._file.purge_log)
 
-        def work(db: apsw.Connection) -> None:
-            for id in ids:
-                db.execute(
-                    "DELETE FROM job_memories WHERE job = (SELECT seq FROM jobs WHERE id = ?)",
-                    (id,),
-                )
-                db.execute("DELETE FROM jobs WHERE id = ?", (id,))
+    async def finish(self, id: str, result: JsonObject) -> None:
+        """Keep what a job brought."""
+        now = codec.micros(datetime.now(UTC))
+        await self._file.commit(lambda db: _finish(db, id, codec.encode(result), now))
 
-        await self._file.commit(work)
-
-    async def retry(self, id: str, *, due_at: datetime | None, cause: str) -> None:
+    async def retry(self, id: str, *, due_at: datetime | None, cause: str, code: str = "") -> None:
         """Give a job back, or up."""
+        dead, now = due_at is None, codec.micros(datetime.now(UTC))
 
         def work(db: apsw.Connection) -> None:
             db.execute(
-                "UPDATE jobs SET leased_until = NULL, cause = ?, dead = ?, due = ifnull(?, due)"
-                " WHERE id = ?",
-                (cause, int(due_at is None), None if due_at is None else codec.micros(due_at), id),
-            )
+                "UPDATE jobs SET leased_until = NULL, cause = ?, code = ?, ended = ?, ended_at = ?,"
+                " due = ifnull(?, due) WHERE id = ? AND ended < 2",
+                (cause or None, code or None, int(dead), now if dead else None,
+                 None if due_at is None else codec.micros(due_at), id),
+            )  # fmt: skip
             if not db.changes():
                 raise NotFound(f"no job {id!r}")
 
         await self._file.commit(work)
 
-    async def stats(self) -> QueueStats:
-        """Return the depth of the queue."""
-        return await self._offload.run(self._stats)
+    async def status(self, account: str, id: str) -> JobStatus | None:
+        """Return how far a job is."""
+        query = f"{_STATUS} WHERE account = ?2 AND id = ?3"
+        found = await self._read(lambda db: db.execute(query, (_now(), account, id)).fetchone())
+        return None if found is None else _status(cast("tuple[object, ...]", found))
 
-    def _stats(self) -> QueueStats:
-        with self._file.reading() as db:
-            now = codec.micros(datetime.now(UTC))
-            found = db.execute(
-                "SELECT sum(NOT dead AND ifnull(leased_until, 0) <= ?1), sum(NOT dead AND"
-                " ifnull(leased_until, 0) > ?1), sum(dead), min(CASE WHEN NOT dead THEN due END)"
-                " FROM jobs",
-                (now,),
-            ).fetchone()
+    async def open(self, account: str, id: str) -> Job | None:
+        """Return a job that is not done."""
+        query = "SELECT body, attempts FROM jobs WHERE account = ? AND id = ? AND ended < 2"
+        found = await self._read(lambda db: db.execute(query, (account, id)).fetchone())
+        if found is None:
+            return None
+        body, attempts = cast("tuple[bytes, int]", found)
+        return structs.replace(_jobs.decode(body), attempts=attempts)
+
+    async def find(self, account: str, wanted: Wanted) -> list[JobStatus]:
+        """Return jobs, the latest first."""
+        query = (
+            f"SELECT * FROM ({_STATUS} WHERE account = ?2"
+            " AND cube IN (SELECT value FROM json_each(?3))"
+            " AND label IN (SELECT value FROM json_each(?4))"
+            " AND (?6 IS NULL OR seq < (SELECT seq FROM jobs WHERE account = ?2 AND id = ?6))"
+            " ORDER BY seq DESC) WHERE json_array_length(?5) = 0"
+            " OR state IN (SELECT value FROM json_each(?5)) LIMIT ?7"
+        )
+        lists = [codec.encode(list(x)).decode() for x in (wanted.cubes, wanted.labels)]
+        states = codec.encode(list(wanted.states)).decode()
+        values = (_now(), account, *lists, states, wanted.after, wanted.limit)
+        found = await self._read(lambda db: db.execute(query, values).fetchall())
+        return [_status(cast("tuple[object, ...]", row)) for row in found]
+
+    async def prune(self, before: datetime) -> list[Job]:
+        """Forget what ended before a moment."""
+        bound = (codec.micros(before),)
+
+        def work(db: apsw.Connection) -> list[Job]:
+            query = "SELECT id, ended, body FROM jobs WHERE ended > 0 AND ended_at < ?"
+            old = cast("list[tuple[str, int, bytes]]", db.execute(query, bound).fetchall())
+            _forget(db, [id for id, _, _ in old])
+            return [_jobs.decode(body) for _, ended, body in old if ended == 1]
+
+        return await self._file.commit(work)
+
+    async def stats(self, labels: Sequence[str] | None = None) -> QueueStats:
+        """Return the depth of the queue."""
+        query = (
+            "SELECT sum(ended = 0 AND ifnull(leased_until, 0) <= ?1), sum(ended = 0 AND"
+            " ifnull(leased_until, 0) > ?1), sum(ended = 1), min(CASE ended WHEN 0 THEN due END)"
+            f" FROM jobs WHERE {_among(labels)}"
+        )
+        found = await self._read(lambda db: db.execute(query, (_now(),)).fetchone())
         waiting, leased, dead, due = cast(
             "tuple[int | None, int | None, int | None, int | None]", found
         )
@@ -85,18 +165,45 @@ class Jobs:
             waiting or 0, leased or 0, dead or 0, None if due is None else codec.moment(due)
         )
 
+    async def _read(self, work: Callable[[apsw.Connection], T]) -> T:
+        def reading() -> T:
+            with self._file.reading() as db:
+                return work(db)
 
-def _lease(db: apsw.Connection, count: int, now: datetime, until: datetime) -> list[Job]:
-    free = (
-        "SELECT seq, body, attempts, account, scope_key FROM jobs j WHERE NOT dead AND due <= ?1"
-        " AND ifnull(leased_until, 0) <= ?1 AND NOT EXISTS (SELECT 1 FROM jobs o WHERE"
-        " o.account = j.account AND o.scope_key = j.scope_key AND NOT o.dead AND o.seq <> j.seq"
-        " AND (o.leased_until > ?1 OR (o.seq < j.seq AND o.priority >= j.priority)))"
-        " ORDER BY priority DESC, seq"
+        return await self._offload.run(reading)
+
+
+def _now() -> int:
+    return codec.micros(datetime.now(UTC))
+
+
+def _among(labels: Sequence[str] | None, table: str = "jobs") -> str:
+    """Return a condition; labels are names in our code, and quoted all the same."""
+    if labels is None:
+        return "1"
+    quoted = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
+    return f"{table}.label IN ({quoted})"
+
+
+def _is_due(db: apsw.Connection, now: datetime, labels: Sequence[str] | None) -> bool:
+    query = (
+        "SELECT 1 FROM jobs WHERE ended = 0 AND due <= ?1 AND ifnull(leased_until, 0) <= ?1"
+        f" AND {_among(labels)} LIMIT 1"
     )
+    return db.execute(query, (codec.micros(now),)).get is not None
+
+
+def _lease(
+    db: apsw.Connection,
+    count: int,
+    time: tuple[datetime, datetime],
+    labels: Sequence[str] | None,
+) -> list[Job]:
+    now, until = map(codec.micros, time)
     leased: list[Job] = []
     keys: set[tuple[str, str]] = set()
-    rows = db.execute(free, (codec.micros(now),)).fetchall()
+    query = _FREE.format(mine=_among(labels, "j"), others=_among(labels, "o"))
+    rows = db.execute(query, (now,)).fetchall()
     for seq, body, attempts, *owner in cast("Iterable[tuple[int, bytes, int, str, str]]", rows):
         key = (owner[0], owner[1])
         if len(leased) == count:
@@ -105,8 +212,45 @@ def _lease(db: apsw.Connection, count: int, now: datetime, until: datetime) -> l
             continue
         keys.add(key)
         db.execute(
-            "UPDATE jobs SET leased_until = ?, attempts = attempts + 1 WHERE seq = ?",
-            (codec.micros(until), seq),
+            "UPDATE jobs SET leased_until = ?, started_at = ?, attempts = attempts + 1"
+            " WHERE seq = ?",
+            (until, now, seq),
         )
         leased.append(structs.replace(_jobs.decode(body), attempts=attempts + 1))
     return leased
+
+
+def _forget(db: apsw.Connection, ids: Iterable[str]) -> None:
+    for id in ids:
+        db.execute(
+            "DELETE FROM job_memories WHERE job = (SELECT seq FROM jobs WHERE id = ?)", (id,)
+        )
+        db.execute("DELETE FROM jobs WHERE id = ?", (id,))
+
+
+def _finish(db: apsw.Connection, id: str, result: bytes, now: int) -> None:
+    found = db.execute("SELECT seq, body FROM jobs WHERE id = ? AND ended < 2", (id,)).fetchone()
+    if found is None:
+        return
+    seq, body = cast("tuple[int, bytes]", found)
+    emptied = structs.replace(_jobs.decode(body), payload={}, memories=())
+    db.execute("DELETE FROM job_memories WHERE job = ?", (seq,))
+    db.execute(
+        "UPDATE jobs SET body = ?, result = ?, ended = 2, ended_at = ?, leased_until = NULL,"
+        " code = NULL, cause = NULL WHERE seq = ?",
+        (codec.encode(emptied), result, now, seq),
+    )
+
+
+def _status(row: tuple[object, ...]) -> JobStatus:
+    id, label, account, cube, state, attempts, *times, done, total, result, code, cause = row
+    moments = [None if at is None else codec.moment(cast("int", at)) for at in times]
+    put_at, due_at, started_at, ended_at = moments
+    return JobStatus(
+        cast("str", id), cast("str", label), cast("str", account), cast("str", cube),
+        cast("JobState", state), cast("int", attempts),
+        cast("datetime", put_at), cast("datetime", due_at), started_at, ended_at,
+        None if total is None else (cast("int", done), cast("int", total)),
+        None if result is None else _results.decode(cast("bytes", result)),
+        cast("str | None", code), cast("str | None", cause),
+    )  # fmt: skip

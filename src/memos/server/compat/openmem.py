@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from memos.errors import InvalidInput, NotFound
 from memos.options import UpdateOptions
 from memos.retrieve.rerank import CosineReranker
-from memos.server.audited import Audited
+from memos.server.audited import Audited, reads
 from memos.server.compat import callers
 from memos.server.compat.bodies import Name
 from memos.server.compat.callers import Openmem
@@ -92,6 +92,7 @@ async def add_message(visit: Openmem, body: AddMessageIn) -> Response:
 
 
 @router.post("/search/memory")
+@reads
 async def search_memory(visit: Openmem, body: SearchMemoryIn) -> Response:
     """Find what answers a question."""
     user = await _one(visit, body)
@@ -108,6 +109,7 @@ async def search_memory(visit: Openmem, body: SearchMemoryIn) -> Response:
 
 
 @router.post("/get/memory")
+@reads
 async def get_memory(visit: Openmem, body: GetMemoryIn) -> Response:
     """Return a page of memories; the newest come first."""
     user = await _one(visit, body)
@@ -134,6 +136,7 @@ async def get_memory_by_id(visit: Openmem, memory_id: str) -> Response:
 
 
 @router.post("/get/message")
+@reads
 async def get_message(visit: Openmem, body: GetMessageIn) -> Response:
     """Return the last messages of a conversation, or of the last conversations."""
     user = await callers.subject(visit, body.user_id)
@@ -193,6 +196,7 @@ async def update_memory(visit: Openmem, body: UpdateMemoryIn) -> Response:
 
 
 @router.post("/get/status")
+@reads
 async def get_status(visit: Openmem, body: TaskIn) -> Response:
     """Return that a task is done: everything is, when the call that began it has returned.
 
@@ -204,6 +208,7 @@ async def get_status(visit: Openmem, body: TaskIn) -> Response:
 
 
 @router.post("/rerank")
+@reads
 async def rerank(visit: Openmem, body: RerankIn) -> Response:
     """Return documents in the order in which they answer a question."""
     models = visit.tenants.engine.models

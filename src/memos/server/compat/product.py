@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from memos.errors import InvalidInput
 from memos.kinds import memory_type
-from memos.server.audited import Audited
+from memos.server.audited import Audited, reads
 from memos.server.compat import bodies, callers
 from memos.server.compat.callers import Product
 from memos.server.compat.envelopes import done
@@ -63,6 +63,7 @@ async def add(visit: Product, body: bodies.AddIn) -> Response:
 
 
 @router.post("/search")
+@reads
 async def search_memories(visit: Product, body: bodies.SearchIn) -> Response:
     """Find what answers a question."""
     user = await callers.subject(visit, body.user_id)
@@ -90,6 +91,7 @@ async def search_memories(visit: Product, body: bodies.SearchIn) -> Response:
 
 
 @router.post("/get_all")
+@reads
 async def get_all(visit: Product, body: bodies.GetAllIn) -> Response:
     """Return a cube's memories as the playground draws them."""
     user = await callers.subject(visit, body.user_id)
@@ -107,12 +109,14 @@ async def get_all(visit: Product, body: bodies.GetAllIn) -> Response:
 
 
 @router.post("/get_memory")
+@reads
 async def get_memory(visit: Product, body: bodies.ListIn) -> Response:
     """Return a cube's memories, kind by kind."""
     return done("Memories retrieved successfully", await _kinds(visit, body))
 
 
 @router.post("/get_memory_dashboard")
+@reads
 async def dashboard(visit: Product, body: bodies.DashboardIn) -> Response:
     """Return memories kind by kind, and how many there are of each."""
     kinds = await _kinds(visit, body)
@@ -132,6 +136,7 @@ async def get_one(visit: Product, memory_id: str, user_id: UserQuery = None) -> 
 
 
 @router.post("/get_memory_by_ids")
+@reads
 async def get_some(
     visit: Product, ids: Annotated[bodies.Ids, Body()], user_id: UserQuery = None
 ) -> Response:
@@ -159,6 +164,7 @@ async def delete(visit: Product, body: bodies.DeleteIn) -> Response:
 
 
 @router.post("/get_user_names_by_memory_ids")
+@reads
 async def user_names(visit: Product, body: bodies.IdsIn) -> Response:
     """Return whose memories ids are; null for unknown ones."""
     held = await callers.locate(visit, body.memory_ids)
@@ -167,6 +173,7 @@ async def user_names(visit: Product, body: bodies.IdsIn) -> Response:
 
 
 @router.post("/exist_mem_cube_id")
+@reads
 async def cube_exists(visit: Product, body: bodies.CubeIn) -> Response:
     """Return whether there is a cube."""
     found = await callers.exists(visit, body.mem_cube_id)

@@ -12,7 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from memos.errors import NotFound
 from memos.options import ListOptions
-from memos.server.audited import Audited
+from memos.server.audited import Audited, reads
 from memos.server.compat import callers
 from memos.server.compat.callers import Product
 from memos.server.compat.conversations import sent
@@ -64,6 +64,7 @@ async def queue_status(visit: Product, user_id: UserId) -> Response:
 
 
 @router.post("/wait")
+@reads
 async def wait(visit: Product, user_name: UserId) -> Response:
     """Return at once; as in MemOS, this envelope has no code."""
     user = await callers.subject(visit, user_name)

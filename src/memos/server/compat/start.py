@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from memos.errors import InvalidInput, NotFound
 from memos.options import ChatOptions, UpdateOptions
-from memos.server.audited import Audited
+from memos.server.audited import Audited, reads
 from memos.server.compat import callers
 from memos.server.compat.bodies import Maybe, Name, Names, Text, Tree
 from memos.server.compat.callers import Start
@@ -212,6 +212,7 @@ async def delete_all(visit: Start, mem_cube_id: str, user_id: UserQuery = None) 
 
 
 @router.post("/search")
+@reads
 async def find(visit: Start, body: SearchIn) -> Response:
     """Find what answers a question."""
     user = await callers.subject(visit, body.user_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final, cast
@@ -28,7 +27,7 @@ from memos.server.deps import (
 from memos.server.problems import body_of, of_error
 from memos.server.replies import problems, reply
 from memos.server.schemas import ChatIn, ChatOut
-from memos.server.streams import begun
+from memos.server.streams import EVENT_HEADERS, begun, sent
 from memos.telemetry import span
 from memos.wire import to_json
 
@@ -42,7 +41,6 @@ _EVENT: Final = {
     },
 }
 """What the document says of each event."""
-_HEADERS: Final = {"X-Accel-Buffering": "no"}
 
 
 @router.post("/chat", response_model=ChatOut, responses=problems(409, 502))
@@ -71,7 +69,7 @@ async def stream(visit: Visiting, body: ChatIn, idempotency_key: IdempotencyKey 
     events = visit.mos.chat_stream(body.query, **options)
     first = await begun(events)
     lines = _lines(visit, options.get("user", ""), first, events)
-    return StreamingResponse(lines, 200, _HEADERS, "text/event-stream")
+    return StreamingResponse(lines, 200, EVENT_HEADERS, "text/event-stream")
 
 
 @router.get("/usage", response_model=SpendingsOut, responses=problems())
@@ -109,20 +107,16 @@ async def _lines(
                 await visit.tenants.check(visit.caller, user, cubes)
                 yield _line(event)
         except MemosError as error:
-            yield _sent("error", body_of(of_error(error)))
+            yield sent("error", body_of(of_error(error)))
 
 
 def _line(event: ChatStreamEvent) -> str:
     match event:
         case Recalled():
-            return _sent("recalled", to_json(event))
+            return sent("recalled", to_json(event))
         case TextDelta(text):
-            return _sent("delta", {"text": text})
+            return sent("delta", {"text": text})
         case ReasoningDelta(text):
-            return _sent("reasoning", {"text": text})
+            return sent("reasoning", {"text": text})
         case _:
-            return _sent("done", to_json(event))
-
-
-def _sent(name: str, data: object) -> str:
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+            return sent("done", to_json(event))

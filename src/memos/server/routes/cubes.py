@@ -17,6 +17,7 @@ from memos.server.account_schemas import (
     TransferIn,
 )
 from memos.server.deps import Acting, Visiting, native
+from memos.server.job_schemas import JobOut
 from memos.server.replies import problems, reply
 
 router: Final = native("cubes", "/v1/cubes")
@@ -82,6 +83,14 @@ async def transfer(visit: Visiting, id: str, body: TransferIn) -> Response:
     """Give a cube to another user."""
     user = await visit.acting(body.user)
     return reply(await visit.mos.cubes.transfer(id, body.to, user=user))
+
+
+@router.post("/{id}/reindex", status_code=202, response_model=JobOut, responses=problems())
+async def reindex(visit: Visiting, id: str, user: Acting = None) -> Response:
+    """Embed a cube anew, with the embedder of the server, in the background."""
+    visit.caller.limits.check_write()
+    acting = await visit.acting(user)
+    return reply(await visit.mos.jobs.reindex(user=acting, cube=id), 202)
 
 
 @router.post("/{id}/unregister", response_model=CubeOut, responses=problems(409))

@@ -8,8 +8,9 @@ from typing import Final, cast
 from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 
-from memos import __version__
+from memos import __version__, feedback
 from memos.errors import Forbidden, MemosError
+from memos.jobs.types import LABELS
 from memos.server.deps import Visiting, native, tenants_of
 from memos.server.docs_page import POLICY, page
 from memos.server.metrics import Metrics
@@ -59,5 +60,6 @@ async def metrics(request: Request, visit: Visiting) -> Response:
     measured = cast("Metrics", request.app.state.metrics)
     queue = visit.tenants.engine.store.jobs
     if queue is not None:
-        measured.queue(await queue.stats(), datetime.now(UTC))
+        for label in (*LABELS, feedback.LABEL):
+            measured.queue(label, await queue.stats([label]), datetime.now(UTC))
     return Response(measured.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -11,10 +11,11 @@ from fastapi.responses import Response
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from memos.errors import Conflict, MemosError
-from memos.mos import AddResult
 from memos.options import AddOptions, ForgetOptions, ListOptions, SearchOptions, UpdateOptions, Who
+from memos.remember import AddResult
 from memos.server import etags
 from memos.server.account_schemas import StatsOut
+from memos.server.audited import reads
 from memos.server.deps import (
     Acting,
     Cube,
@@ -27,8 +28,9 @@ from memos.server.deps import (
     present,
 )
 from memos.server.document import link
+from memos.server.job_schemas import JobOut
 from memos.server.problems import Problem, answer, body_of, of_error
-from memos.server.replies import Described, problems, reply
+from memos.server.replies import BEGUN, Described, outcome, problems, reply
 from memos.server.schemas import (
     CONTENTS,
     AddedManyOut,
@@ -46,6 +48,7 @@ from memos.server.schemas import (
     UpdateIn,
 )
 from memos.telemetry import span
+from memos.types import JobStatus
 
 _COLLECTION: Final = ("batch", "forget", "query")
 """What stands where an id would; memories that are called so are reached by a filter."""
@@ -79,11 +82,16 @@ _LINKS: Final[Described] = {
     "/memories",
     status_code=201,
     response_model=AddedOut,
-    responses=problems(409, 502) | _LINKS,
+    responses=problems(409, 502) | _LINKS | {202: {"description": BEGUN, "model": JobOut}},
 )
 async def add(visit: Visiting, body: AddIn, idempotency_key: IdempotencyKey = None) -> Response:
-    """Remember messages, a text, or MemOS's items; everything is found when this returns."""
+    """Remember messages, a text, or MemOS's items; everything is found when this returns.
+
+    With ``background`` it is found once the job is done that is returned with 202.
+    """
     added = await _added(visit, body, {}, idempotency_key)
+    if isinstance(added, JobStatus):
+        return reply(added, 202)
     (cube,) = visit.trail.cubes
     where = {"user": visit.trail.user, "cube": cube}
     return reply({"ids": added.ids, "stored": added.stored, **where}, 201)
@@ -109,19 +117,21 @@ async def add_many(
         except MemosError as error:
             results.append({"problem": body_of(of_error(error))})
         else:
-            results.append({"ids": added.ids, "stored": added.stored})
+            results.append(outcome(added))
     fine = all("problem" not in result for result in results)
     return reply({"results": results}, 201 if fine else 207)
 
 
 async def _added(
     visit: Visit, body: AddIn, shared: Mapping[str, Any], key: str | None
-) -> AddResult:
+) -> AddResult | JobStatus:
     given = {**shared, **body.model_dump(exclude_none=True)}
     (content,) = [given[name] for name in CONTENTS if name in given]
-    options = await visit.options(given, *CONTENTS)
+    options = await visit.options(given, *CONTENTS, "background")
     if key is not None:
         options["batch_id"] = key
+    if body.background:
+        return await visit.mos.jobs.add(content, **cast("AddOptions", options))
     with span("add_seconds"):
         return await visit.mos.add(content, **cast("AddOptions", options))
 
@@ -142,6 +152,7 @@ async def listing(
 
 
 @router.post("/memories/query", response_model=PageOut, responses=problems())
+@reads
 async def query(visit: Visiting, body: ListIn) -> Response:
     """Return the memories that a filter selects, in the order they were recorded."""
     options = await visit.options(body.model_dump(exclude_none=True))
@@ -251,6 +262,7 @@ async def forget(visit: Visiting, body: ForgetIn) -> Response:
 
 
 @router.post("/search", response_model=SearchOut, responses=problems(409, 502))
+@reads
 async def search(visit: Visiting, body: SearchIn) -> Response:
     """Find the memories that answer a question, best first."""
     options = await visit.options(body.model_dump(exclude_none=True), "query")

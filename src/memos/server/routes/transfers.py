@@ -16,9 +16,11 @@ from memos.ingest.exports.conversations import Format
 from memos.options import AddOptions, Who
 from memos.ports.transfer import OnConflict
 from memos.server.account_schemas import ImportedOut, LoadedOut
+from memos.server.audited import takes_out
 from memos.server.deps import Acting, Cube, IdempotencyKey, Visit, Visiting, native, present
+from memos.server.job_schemas import JobOut
 from memos.server.problems import body_of, of_error
-from memos.server.replies import problems, reply
+from memos.server.replies import BEGUN, outcome, problems, reply
 from memos.server.schemas import AddedManyOut, AddFileIn
 from memos.server.uploads import copied, download, received, sent
 
@@ -46,6 +48,7 @@ Fresh = Annotated[bool, Query(description="Never load into a cube that exists.")
     response_class=Response,
     responses=problems() | {200: {"content": _ARCHIVE, "description": "A .memcube archive."}},
 )
+@takes_out
 async def export(visit: Visiting, id: str, user: Acting = None) -> Response:
     """Return one state of a cube, with its whole history, as a ``.memcube`` archive."""
     acting = await visit.acting(user)
@@ -121,7 +124,11 @@ async def _loaded(
     return reply(done)
 
 
-@router.post("/imports/chats", response_model=ImportedOut, responses=problems(409, 502))
+@router.post(
+    "/imports/chats",
+    response_model=ImportedOut,
+    responses=problems(409, 502) | {202: {"description": BEGUN, "model": JobOut}},
+)
 async def import_chats(
     visit: Visiting,
     file: Annotated[UploadFile, File(description="JSON, JSONL, .zip or Markdown.")],
@@ -129,11 +136,19 @@ async def import_chats(
     user: Acting = None,
     cube: Cube = None,
     format: Annotated[Format | None, Query(description="Found out when unset.")] = None,
+    background: Annotated[bool, Query(description="Return at once, with a job.")] = False,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Remember the conversations that another program exported, each as a session."""
+    """Remember the conversations that another program exported, each as a session.
+
+    With ``background`` a job does it that is returned with 202, one for each key.
+    """
     visit.caller.limits.check_write()
     who = cast("Who", await visit.options(present(user=user, cube=cube)))
     async with copied(file.file, file.filename) as path:
+        if background:
+            jobs, once = visit.mos.jobs, idempotency_key
+            return reply(await jobs.import_chats(path, format=format, batch_id=once, **who), 202)
         return reply(await visit.mos.import_chats(path, format=format, **who))
 
 
@@ -152,17 +167,19 @@ async def import_files(
 ) -> Response:
     """Remember text files, each in parts; what fails does so alone, and the answer is 207 then."""
     visit.caller.limits.check_write()
-    given = await visit.options(_file_options(options).model_dump(exclude_none=True))
+    asked = _file_options(options)
+    add = visit.mos.jobs.add if asked.background else visit.mos.add
+    given = await visit.options(asked.model_dump(exclude_none=True), "background")
     results: list[dict[str, object]] = []
     for number, file in enumerate(files):
         batch = {} if idempotency_key is None else {"batch_id": f"{idempotency_key}/{number}"}
         try:
             async with copied(file.file, file.filename) as path:
-                added = await visit.mos.add(path, **cast("AddOptions", {**given, **batch}))
+                added = await add(path, **cast("AddOptions", {**given, **batch}))
         except MemosError as error:
             results.append({"problem": body_of(of_error(error))})
         else:
-            results.append({"ids": added.ids, "stored": added.stored})
+            results.append(outcome(added))
     fine = all("problem" not in result for result in results)
     return reply({"results": results}, 201 if fine else 207)
 

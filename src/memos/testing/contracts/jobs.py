@@ -8,8 +8,9 @@ import pytest
 
 from memos.errors import NotFound
 from memos.ports.backend import Opened
+from memos.ports.queue import Wanted
 from memos.testing.contracts.making import FAR_OFF, LONG_AGO, need
-from memos.types import Job
+from memos.types import Job, JobState
 
 HOLD = timedelta(minutes=5)
 AT_ONCE = timedelta(0)
@@ -147,3 +148,119 @@ class Jobs:
         due = (await need(opened.jobs).stats()).oldest_due
         assert due is not None
         assert before < due < datetime.now(UTC) + timedelta(seconds=1)
+
+    async def test_labels(self, opened: Opened) -> None:
+        """'Only jobs of ``labels`` are given out'; others hold nothing up."""
+        queue = need(opened.jobs)
+        said = Job("said", "feedback", "acme", "home", {}, scope_key="k")
+        await queue.put([said, _job("a", "k")])
+        assert [job.id for job in await queue.lease(9, HOLD, ["digest"])] == ["a"]
+        assert await queue.lease(9, HOLD, ["digest", "other"]) == []
+        assert [job.id for job in await queue.lease(9, HOLD, ["feedback"])] == ["said"]
+        assert (await queue.stats(["feedback"])).leased == 1
+        assert (await queue.stats(["other"])).oldest_due is None
+
+    async def test_renew(self, opened: Opened) -> None:
+        """'Hold a job from now on; False when it ended or is gone.'"""
+        queue = need(opened.jobs)
+        await queue.put([_job("a"), _job("b")])
+        assert await _lease(opened, hold=AT_ONCE) == ["a", "b"]
+        assert await queue.renew("a", HOLD, (3, 7))
+        assert await _lease(opened) == ["b"]
+        assert await queue.renew("a", HOLD)
+        status = await queue.status("acme", "a")
+        assert status is not None
+        assert (status.state, status.progress) == ("running", (3, 7))
+        await queue.finish("a", {})
+        assert not await queue.renew("a", HOLD)
+        assert not await queue.renew("nobody", HOLD)
+
+    async def test_release(self, opened: Opened) -> None:
+        """'Give a leased job back as if it had not been begun.'"""
+        queue = need(opened.jobs)
+        await queue.put([_job("a"), _job("b")])
+        await queue.lease(9, HOLD)
+        await queue.finish("b", {"n": 1})
+        for id in ("a", "b", "nobody"):
+            await queue.release(id)
+        (again,) = await queue.lease(9, HOLD)
+        assert (again.id, again.attempts) == ("a", 1)
+        ended = await queue.status("acme", "b")
+        assert ended is not None
+        assert ended.state == "done"
+
+    async def test_finish(self, opened: Opened) -> None:
+        """'Keep what a job brought and nothing of what it was given.'"""
+        queue = need(opened.jobs)
+        await queue.put([_job("a", "k"), _job("b", "k")])
+        (job,) = await queue.lease(9, HOLD)
+        assert await queue.open("acme", "a") == job
+        await queue.finish("a", {"ids": ["m1"]})
+        await queue.finish("nobody", {})
+        status = await queue.status("acme", "a")
+        assert status is not None
+        assert (status.state, status.result, status.attempts) == ("done", {"ids": ["m1"]}, 1)
+        assert status.started_at is not None
+        assert status.ended_at is not None
+        assert status.put_at <= status.started_at <= status.ended_at
+        assert await queue.open("acme", "a") is None
+        await queue.put([_job("a", "k")])
+        assert await _lease(opened) == ["b"]
+        with pytest.raises(NotFound):
+            await queue.retry("a", due_at=None, cause="too late")
+
+    async def test_given_up_and_begun_again(self, opened: Opened) -> None:
+        """'A job that was given up is begun again when it is given back.'"""
+        queue = need(opened.jobs)
+        await queue.put([_job("a")])
+        await queue.lease(1, HOLD)
+        await queue.retry("a", due_at=None, cause="it cannot work", code="broken")
+        failed = await queue.status("acme", "a")
+        assert failed is not None
+        assert (failed.state, failed.code, failed.cause) == ("failed", "broken", "it cannot work")
+        assert failed.ended_at is not None
+        held = await queue.open("acme", "a")
+        assert held is not None
+        assert held.payload == _job("a").payload
+        await queue.retry("a", due_at=LONG_AGO, cause="")
+        waiting = await queue.status("acme", "a")
+        assert waiting is not None
+        assert (waiting.state, waiting.code, waiting.ended_at) == ("waiting", None, None)
+        assert await _lease(opened) == ["a"]
+
+    async def test_find(self, opened: Opened) -> None:
+        """'Return jobs of the account, the latest first'; another's are not there."""
+        queue = need(opened.jobs)
+        others = [
+            Job("theirs", "digest", "rival", "home", {}),
+            Job("elsewhere", "digest", "acme", "work", {}),
+            Job("said", "feedback", "acme", "home", {}),
+        ]
+        await queue.put([*(_job(id) for id in "abc"), *others])
+        await queue.lease(1, HOLD)
+        await queue.finish("a", {})
+
+        async def found(*states: JobState, limit: int = 9, after: str | None = None) -> list[str]:
+            wanted = Wanted(["home"], ["digest"], states, limit, after)
+            return [status.id for status in await queue.find("acme", wanted)]
+
+        assert await found() == ["c", "b", "a"]
+        assert await found("waiting", "failed") == ["c", "b"]
+        assert await found("done") == ["a"]
+        assert await found(limit=1) == ["c"]
+        assert await found(limit=1, after="c") == ["b"]
+        assert await found(after="a") == []
+        assert await queue.status("acme", "theirs") is None
+        assert await queue.open("acme", "theirs") is None
+
+    async def test_prune(self, opened: Opened) -> None:
+        """'Forget what ended before a moment, and return those that had been given up.'"""
+        queue = need(opened.jobs)
+        await queue.put([_job("done"), _job("dead"), _job("alive")])
+        await queue.lease(9, HOLD)
+        await queue.finish("done", {})
+        await queue.retry("dead", due_at=None, cause="no")
+        assert await queue.prune(LONG_AGO) == []
+        assert [job.id for job in await queue.prune(FAR_OFF)] == ["dead"]
+        assert await queue.status("acme", "done") is None
+        assert await queue.status("acme", "alive") is not None
