@@ -27,10 +27,10 @@ class Recipe:
         leading: What it counts to be the best candidate of a session, or close to that: other
             sessions may tell more than the second best turn of the same one.
         aspects: What the sentences of a question count by themselves, as a share of the whole.
+        advice: What features count instead where the question asks what to do or to choose.
         dedup: What counts as said before when a call does not say.
         thinks: A chat model asks further questions and says whether what was found suffices.
         recalls: What such searches found for earlier turns of the conversation is merged.
-        advice: What features count instead where the question asks what to do or to choose.
     """
 
     name: str
@@ -39,25 +39,25 @@ class Recipe:
     session: float = 0.0
     leading: float = 0.0
     aspects: float = 0.0
+    advice: Mapping[Feature, float] = field(default_factory=dict[Feature, float])
     dedup: Dedup = "exact"
     thinks: bool = False
     recalls: bool = False
-    advice: Mapping[Feature, float] = field(default_factory=dict[Feature, float])
 
     @property
     def meaning(self) -> bool:
         """Whether the query has to be embedded."""
         return not _MEANING.isdisjoint(self.weights)
 
-    def alone(self) -> Recipe:
-        """Return the recipe without a model's help and without earlier turns."""
-        return replace(self, thinks=False, recalls=False)
-
     def asked(self, question: str) -> Recipe:
         """Return the recipe with the weights for what is asked."""
         if not self.advice or not asks_advice(question):
             return self
         return replace(self, weights={**self.weights, **self.advice})
+
+    def alone(self) -> Recipe:
+        """Return the recipe without a model's help and without earlier turns."""
+        return replace(self, thinks=False, recalls=False)
 
     def without(self, part: str) -> Recipe:
         """Return the recipe without one of its parts, to see what that is worth.
