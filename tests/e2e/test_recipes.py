@@ -358,7 +358,7 @@ def test_options_over_http(tmp_path: Path) -> None:
     with in_process(tmp_path, ScriptedChat(NOTHING, ENOUGH)) as client:
         body = {"messages": TALK, "session": "s1", "user": "ann"}
         assert client.post("/v1/memories", json=body).status_code == 201
-        asked = {"query": "flowerpot keys", "user": "ann", "limit": 1}
+        asked = {"query": TALK[1]["content"], "user": "ann", "limit": 1}
 
         def hits(**more: object) -> list[dict[str, object]]:
             answer = client.post("/v1/search", json={**asked, **more})

@@ -19,7 +19,7 @@ from memos.ports.stores import Feature, FeatureIndex, Features, Question, Record
 from memos.relevance import NOMINATING
 from memos.retrieve.aspects import asking, aspects
 from memos.retrieve.neighbours import beside, fitting
-from memos.retrieve.pack import Dedup, Key, pack, room
+from memos.retrieve.pack import POOL, Dedup, Key, full, pack, room
 from memos.retrieve.recipe import Recipe
 from memos.retrieve.rerank import RERANKED, Reranked, rerank
 from memos.retrieve.score import Order, Ranked
@@ -29,8 +29,6 @@ from memos.types import Memory, Scope, Vector
 
 _SPARE: Final = 1.2
 """How many more rows than hits are read at first, so that dropped ones have a successor."""
-_POOL: Final = 3
-"""So many candidates a hit are there to choose different ones from, as in MemOS."""
 _RANKED_BY: Final[Mapping[str, Sequence[Feature]]] = {
     "text": (Feature.BM25, NOMINATING),
     "vector": (Feature.COSINE,),
@@ -282,7 +280,7 @@ class Retrieve:
 
     async def _hits(self, order: Order | Reranked, query: Query, scope: Scope) -> tuple[Hit, ...]:
         most = query.limit if query.budget is None else query.budget // _TOKENS_PER_MEMORY + 1
-        spare = _POOL if query.dedup == "mmr" else _SPARE
+        spare = POOL if query.dedup == "mmr" else _SPARE
         want = min(len(order), int(min(most, query.limit) * spare) + 4)
         while True:
             keys = order.keys(want)
@@ -292,7 +290,8 @@ class Retrieve:
                 rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup,
                 vectors=await self._vectors(rows, query, scope),
             )  # fmt: skip
-            if len(packed) >= query.limit or want == len(order):
+            left = room(query.budget, [first for first, *_ in packed])
+            if len(packed) >= query.limit or want == len(order) or full(left):
                 break
             want = min(len(order), want * 4)
         rank_of = {key: rank for rank, key in enumerate(keys)}
