@@ -34,6 +34,7 @@ from memos.relevance import (
     saturation,
     without_names,
 )
+from memos.telemetry import span
 from memos.types import Memory, Place, Scope, Statistics, Vector
 
 Column = NDArray[np.float32]
@@ -63,8 +64,10 @@ class LaneFeatures:
             question, vector=vector, terms=without_names(question.terms, statistics.speakers)
         )
         terms, asked = list(question.terms), replace(question, where=_unexpired(question))
-        holding = await self._holding(terms, asked, scope)
-        nearest = await self._nearest(asked, scope)
+        with span("lane_seconds", lane="text"):
+            holding = await self._holding(terms, asked, scope)
+        with span("lane_seconds", lane="vector"):
+            nearest = await self._nearest(asked, scope)
         anchors = sorted({*holding, *nearest})
         near = await self.records.around(anchors, scope, _REACH) if anchors else []
         hood = _Neighbourhood(near, statistics)

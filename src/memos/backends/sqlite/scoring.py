@@ -14,6 +14,7 @@ from memos.backends.sqlite.image import CubeImage
 from memos.backends.sqlite.layout import Layout
 from memos.ports.stores import Feature, Features, Question
 from memos.relevance import NEIGHBOUR_WEIGHT, is_reply
+from memos.telemetry import span
 
 Column = NDArray[np.float32]
 Slots = NDArray[np.int64]
@@ -43,17 +44,19 @@ def features(
     if vector is not None and image.matrix.rounded is not None:
         scanned = beside.submit(image.matrix.scan, vector)
     ranked: dict[str, Slots] = {}
-    terms = lexical.query_terms(image, layout, question)
-    if terms:
-        nominating = lexical.nomination(layout, terms)
-        ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
+    with span("lane_seconds", lane="text"):
+        terms = lexical.query_terms(image, layout, question)
+        if terms:
+            nominating = lexical.nomination(layout, terms)
+            ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
     cosines: dict[Feature, Column] = {}
     if vector is not None:
-        near_text = ranked.get("text", np.empty(0, np.int64))
-        meant = _Meaning(image, layout, vector, allowed)
-        rough = None if scanned is None else scanned.result()
-        lanes, cosines = meant.ranked(rough, near_text, question.limit)
-        ranked |= lanes
+        with span("lane_seconds", lane="vector"):
+            near_text = ranked.get("text", np.empty(0, np.int64))
+            meant = _Meaning(image, layout, vector, allowed)
+            rough = None if scanned is None else scanned.result()
+            lanes, cosines = meant.ranked(rough, near_text, question.limit)
+            ranked |= lanes
     chosen = np.flatnonzero(_marked(len(layout.order), *ranked.values()))
     docs = layout.order[chosen]
     columns = {feature: column[chosen] for feature, column in cosines.items()}

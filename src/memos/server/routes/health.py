@@ -62,4 +62,7 @@ async def metrics(request: Request, visit: Visiting) -> Response:
     if queue is not None:
         for label in (*LABELS, feedback.LABEL):
             measured.queue(label, await queue.stats([label]), datetime.now(UTC))
+    store = visit.tenants.engine.store
+    if store.pulse is not None:
+        measured.store(str(visit.tenants.engine.settings.store["kind"]), await store.pulse())
     return Response(measured.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

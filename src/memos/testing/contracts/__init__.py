@@ -30,6 +30,7 @@ from memos.testing.contracts.links import Links
 from memos.testing.contracts.reads import Log, Reads, Scans
 from memos.testing.contracts.rerankers import Rerankers
 from memos.testing.contracts.scopes import Scopes
+from memos.testing.contracts.shared import Shared
 from memos.testing.contracts.transfer import Publications, Snapshots, Stagings
 from memos.testing.contracts.writes import Atomicity, Positions, Puts
 
@@ -52,6 +53,7 @@ SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
     Role.BLOBS: (Blobs,),
     Role.ACCOUNTS: (Accounts,),
     Role.JOBS: (Jobs,),
+    Role.SHARED: (Shared,),
     Role.CHAT: (Chats,),
     Role.RERANKER: (Rerankers,),
 }
@@ -82,6 +84,7 @@ __all__ = [
     "Rerankers",
     "Scans",
     "Scopes",
+    "Shared",
     "Snapshots",
     "Stagings",
 ]
