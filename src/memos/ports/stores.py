@@ -31,6 +31,7 @@ from memos.types import (
     Page,
     Place,
     Receipt,
+    Repeat,
     Scope,
     Scored,
     Spending,
@@ -40,8 +41,8 @@ from memos.types import (
     Vector,
 )
 
-Entry: TypeAlias = User | Cube | Grant | Spending | ApiKey | AuditEntry
-E = TypeVar("E", User, Cube, Grant, Spending, ApiKey, AuditEntry)
+Entry: TypeAlias = User | Cube | Grant | Spending | ApiKey | AuditEntry | Repeat
+E = TypeVar("E", User, Cube, Grant, Spending, ApiKey, AuditEntry, Repeat)
 
 
 @dataclass(frozen=True, slots=True)

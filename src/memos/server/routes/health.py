@@ -36,7 +36,9 @@ async def ready(request: Request) -> Response:
     except MemosError as error:
         checks["store"] = error.code
     fine = all(state == "ok" for state in checks.values())
-    return reply({"ready": fine, "checks": checks}, 200 if fine else 503)
+    if fine:
+        return reply({"ready": True, "checks": checks})
+    return reply({"ready": False, "checks": checks}, 503, Retry_After="1")
 
 
 @router.get("/docs", include_in_schema=False)
