@@ -25,7 +25,7 @@ from memos.testing.contracts.chats import Chats
 from memos.testing.contracts.embedders import Embedders
 from memos.testing.contracts.history import Erasure, History
 from memos.testing.contracts.indexes import Match, Nearest
-from memos.testing.contracts.jobs import Jobs
+from memos.testing.contracts.jobs import JobEndings, Jobs
 from memos.testing.contracts.links import Links
 from memos.testing.contracts.reads import Log, Reads, Scans
 from memos.testing.contracts.rerankers import Rerankers
@@ -52,7 +52,7 @@ SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
     Role.LINKS: (Links,),
     Role.BLOBS: (Blobs,),
     Role.ACCOUNTS: (Accounts,),
-    Role.JOBS: (Jobs,),
+    Role.JOBS: (Jobs, JobEndings),
     Role.SHARED: (Shared,),
     Role.CHAT: (Chats,),
     Role.RERANKER: (Rerankers,),
@@ -72,6 +72,7 @@ __all__ = [
     "Embedders",
     "Erasure",
     "History",
+    "JobEndings",
     "Jobs",
     "Links",
     "Log",
