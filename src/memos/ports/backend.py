@@ -23,6 +23,7 @@ from memos.ports.stores import (
     VectorIndex,
 )
 from memos.ports.transfer import Transfer
+from memos.ports.web import WebSearch
 
 
 class Role(StrEnum):
@@ -38,6 +39,7 @@ class Role(StrEnum):
     EMBEDDER = "embedder"
     CHAT = "chat"
     RERANKER = "reranker"
+    WEB = "web"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Opened:
     chat: ChatModel | None = None
     reranker: Reranker | None = None
     transfer: Transfer | None = None
+    web: WebSearch | None = None
 
 
 S = TypeVar("S", bound=BaseModel)

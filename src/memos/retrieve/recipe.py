@@ -8,6 +8,7 @@ from typing import Final
 
 from memos.errors import InvalidInput
 from memos.ports.stores import Feature
+from memos.retrieve.pack import Dedup
 from memos.traits import asks_advice
 
 _MEANING: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
@@ -27,6 +28,9 @@ class Recipe:
             sessions may tell more than the second best turn of the same one.
         aspects: What the sentences of a question count by themselves, as a share of the whole.
         advice: What features count instead where the question asks what to do or to choose.
+        dedup: What counts as said before when a call does not say.
+        thinks: A chat model asks further questions and says whether what was found suffices.
+        recalls: What such searches found for earlier turns of the conversation is merged.
     """
 
     name: str
@@ -36,6 +40,9 @@ class Recipe:
     leading: float = 0.0
     aspects: float = 0.0
     advice: Mapping[Feature, float] = field(default_factory=dict[Feature, float])
+    dedup: Dedup = "exact"
+    thinks: bool = False
+    recalls: bool = False
 
     @property
     def meaning(self) -> bool:
@@ -47,6 +54,10 @@ class Recipe:
         if not self.advice or not asks_advice(question):
             return self
         return replace(self, weights={**self.weights, **self.advice})
+
+    def alone(self) -> Recipe:
+        """Return the recipe without a model's help and without earlier turns."""
+        return replace(self, thinks=False, recalls=False)
 
     def without(self, part: str) -> Recipe:
         """Return the recipe without one of its parts, to see what that is worth.
@@ -83,7 +94,7 @@ class Recipe:
         return (*(name for name, weight in alone.items() if weight), *named)
 
 
-RECIPES: Final[Mapping[str, Recipe]] = {
+_PLAIN: Final[Mapping[str, Recipe]] = {
     recipe.name: recipe
     for recipe in (
         Recipe(
@@ -98,7 +109,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
                 Feature.CONCRETE: 0.8,
                 Feature.TIME: 5.0,
             },
-            session=0.5,
+            session=0.8,
             leading=0.7,
             aspects=0.5,
             advice={Feature.PREFERENCE: 1.0, Feature.CONCRETE: 0.0},
@@ -106,6 +117,14 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         Recipe("words", 1.0, {}),
         Recipe("meaning", 0.0, {Feature.COSINE: 1.0}),
     )
+}
+
+_FAST: Final = _PLAIN["fast"]
+RECIPES: Final[Mapping[str, Recipe]] = {
+    **_PLAIN,
+    "balanced": replace(_FAST, name="balanced", dedup="sim"),
+    "fine": replace(_FAST, name="fine", dedup="sim", thinks=True),
+    "mixture": replace(_FAST, name="mixture", recalls=True),
 }
 
 

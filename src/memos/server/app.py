@@ -15,6 +15,7 @@ from memos import __version__
 from memos import settings as configuration
 from memos.build import Engine, new_id, open_engine
 from memos.ports.models import ChatModel, Embedder, Reranker
+from memos.ports.web import WebSearch
 from memos.server import problems
 from memos.server.compat.envelopes import formed
 from memos.server.compat.routers import DIALECT_ROUTERS
@@ -43,12 +44,15 @@ def create_app(
     embedder: Embedder | None = None,
     chat: ChatModel | None = None,
     reranker: Reranker | None = None,
+    web: WebSearch | None = None,
 ) -> FastAPI:
     """Return the application; models that are given stand in place of the configured ones."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_engine(settings, embedder=embedder, chat=chat, reranker=reranker) as engine:
+        async with open_engine(
+            settings, embedder=embedder, chat=chat, reranker=reranker, web=web
+        ) as engine:
             app.state.tenants = await _tenants(engine)
             app.state.stopping = stopping = anyio.Event()
             with listen(app.state.metrics), hearing(stopping):

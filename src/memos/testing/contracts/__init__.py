@@ -31,6 +31,7 @@ from memos.testing.contracts.reads import Log, Reads, Scans
 from memos.testing.contracts.rerankers import Rerankers
 from memos.testing.contracts.scopes import Scopes
 from memos.testing.contracts.transfer import Publications, Snapshots, Stagings
+from memos.testing.contracts.webs import Webs
 from memos.testing.contracts.writes import Atomicity, Positions, Puts
 
 SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
@@ -54,6 +55,7 @@ SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
     Role.JOBS: (Jobs,),
     Role.CHAT: (Chats,),
     Role.RERANKER: (Rerankers,),
+    Role.WEB: (Webs,),
 }
 """The suites behind each role; those of the records expect the other ports beside them."""
 
@@ -84,4 +86,5 @@ __all__ = [
     "Scopes",
     "Snapshots",
     "Stagings",
+    "Webs",
 ]
