@@ -41,12 +41,18 @@ ADAPTERS: tuple[tuple[str, Role], ...] = (
     ("http", Role.RERANKER),
     ("onnx", Role.RERANKER),
     ("sentence-transformers", Role.RERANKER),
+    ("tavily", Role.WEB),
+    ("bing", Role.WEB),
+    ("google", Role.WEB),
+    ("bocha", Role.WEB),
+    ("searxng", Role.WEB),
 )
 SECTIONS: Mapping[Role, str] = {
     Role.RECORDS: "store",
     Role.EMBEDDER: "embedder",
     Role.CHAT: "chat",
     Role.RERANKER: "reranker",
+    Role.WEB: "web",
 }
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from memos.server.app import create_app
 from memos.settings import Settings
-from memos.testing.fakes import HashEmbedder, ScriptedChat
+from memos.testing.fakes import HashEmbedder, ScriptedChat, ScriptedWeb
 from memos.users.keys import new_token
 
 TOKEN = new_token()
@@ -21,12 +21,17 @@ OPENMEM = ("/api/openmem/v1", "/platform/api/openmem/v1", "/product")
 
 @contextmanager
 def open_server(
-    home: Path, *, address: str = "127.0.0.1", chat: ScriptedChat | None = None, **server: Any
+    home: Path,
+    *,
+    address: str = "127.0.0.1",
+    chat: ScriptedChat | None = None,
+    web: ScriptedWeb | None = None,
+    **server: Any,
 ) -> Iterator[TestClient]:
     """A client at ``address``, which sends no key."""
     given = {"bootstrap_key": TOKEN, **server}
     settings = Settings.model_validate({"home": home, "server": given})
-    app = create_app(settings, embedder=HashEmbedder(), chat=chat)
+    app = create_app(settings, embedder=HashEmbedder(), chat=chat, web=web)
     with TestClient(app, client=(address, 5), raise_server_exceptions=False) as client:
         yield client
 

@@ -53,6 +53,32 @@ class Provider:
             return self.planned.pop(0) if self.planned else self.answer(asked)
 
 
+def _send(handler: BaseHTTPRequestHandler, reply: Answer, over: threading.Event) -> None:
+    handler.send_response(reply.status)
+    for name, value in reply.headers.items():
+        handler.send_header(name, value)
+    if isinstance(reply.body, bytes):
+        handler.send_header("Content-Length", str(len(reply.body)))
+        handler.end_headers()
+        handler.wfile.write(reply.body)
+    else:
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for piece in reply.body:
+            with suppress(OSError):  # who has read enough goes away
+                handler.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+                handler.wfile.flush()
+    if reply.hang:
+        over.wait(30)
+    if reply.cut:
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.connection.shutdown(socket.SHUT_RDWR)
+    elif not isinstance(reply.body, bytes):
+        with suppress(OSError):
+            handler.wfile.write(b"0\r\n\r\n")
+
+
 @contextmanager
 def serving(answer: Callable[[Asked], Answer]) -> Iterator[Provider]:
     provider = Provider(answer)
@@ -60,31 +86,15 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[Provider]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            self.answer({})
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def answer(self, body: dict[str, Any]) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = provider.next(Asked(self.path, headers, body))
-            self.send_response(reply.status)
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            if isinstance(reply.body, bytes):
-                self.send_header("Content-Length", str(len(reply.body)))
-                self.end_headers()
-                self.wfile.write(reply.body)
-            else:
-                self.send_header("Transfer-Encoding", "chunked")
-                self.end_headers()
-                for piece in reply.body:
-                    self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-                    self.wfile.flush()
-            if reply.hang:
-                provider.over.wait(30)
-            if reply.cut:
-                self.close_connection = True
-                with suppress(OSError):
-                    self.connection.shutdown(socket.SHUT_RDWR)
-            elif not isinstance(reply.body, bytes):
-                self.wfile.write(b"0\r\n\r\n")
+            _send(self, provider.next(Asked(self.path, headers, body)), provider.over)
 
         def log_message(self, *_: Any) -> None:
             """Keep the output of the tests clean."""
@@ -183,6 +193,49 @@ def ollama(asked: Asked) -> Answer:
         return Answer(as_json({**said, "message": whole, **end}))
     rest = {"message": {"role": "assistant", "content": " there."}, "done": False}
     return Answer(lines({**said, "done": False}, rest, {"message": {"content": ""}, **end}))
+
+
+# --- search engines of the web
+
+
+def web_results(asked: Asked, pages: Sequence[dict[str, str]]) -> Answer:
+    """Answer as the engine whose path is asked, from pages of url, title, snippet and date."""
+
+    def named(url: str, title: str, snippet: str, date: str) -> list[dict[str, Any]]:
+        names = {"url": url, "title": title, "snippet": snippet, "date": date}
+        return [{names[own]: value for own, value in page.items()} for page in pages]
+
+    pagemaps = [{"metatags": [{"article:published_time": page.get("date")}]} for page in pages]
+    items = named("link", "title", "snippet", "published")
+    found = {
+        "/search": {
+            "query": "q",
+            "results": [
+                {**one, **other}
+                for one, other in zip(
+                    named("url", "title", "content", "published_date"),
+                    named("url", "title", "content", "publishedDate"),
+                    strict=True,
+                )
+            ],
+        },
+        "/v7.0/search": {
+            "_type": "SearchResponse",
+            "webPages": {"value": named("url", "name", "snippet", "datePublished")},
+        },
+        "/customsearch/v1": {
+            "items": [
+                {**item, "pagemap": pagemap} for item, pagemap in zip(items, pagemaps, strict=True)
+            ]
+        },
+        "/v1/web-search": {
+            "code": 200,
+            "msg": None,
+            "data": {"webPages": {"value": named("url", "name", "summary", "datePublished")}},
+        },
+    }
+    path = asked.path.partition("?")[0]
+    return Answer(as_json(found[path])) if path in found else Answer(b"no such path", 404)
 
 
 # --- Anthropic

@@ -20,6 +20,14 @@ class Offload:
     def __init__(self, limit: int) -> None:
         self._limiter = anyio.CapacityLimiter(limit)
 
-    async def run(self, work: Callable[[*Args], T], *args: *Args) -> T:
-        """Return ``work(*args)``, run outside the event loop."""
-        return await anyio.to_thread.run_sync(work, *args, limiter=self._limiter)
+    async def run(self, work: Callable[[*Args], T], *args: *Args, leave: bool = False) -> T:
+        """Return ``work(*args)``, run outside the event loop.
+
+        Args:
+            work: The blocking call.
+            *args: Its arguments.
+            leave: Do not wait for it when the caller is cancelled; it goes on to its end unheard.
+        """
+        return await anyio.to_thread.run_sync(
+            work, *args, abandon_on_cancel=leave, limiter=self._limiter
+        )

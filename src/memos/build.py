@@ -6,15 +6,16 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 import uuid_utils
 
 from memos import settings as configuration
 from memos.chat.accounting import Meter
-from memos.chat.conversation import Chat, ChatDefaults
+from memos.chat.conversation import Chat, ChatDefaults, metered
 from memos.chat.prompt import SYSTEM, Frame
 from memos.cubes.dump import Dump
 from memos.cubes.load import Load
@@ -32,12 +33,15 @@ from memos.ports.backend import Opened, Role
 from memos.ports.models import ChatMessage, ChatModel, Embedder, Generation, Reranker
 from memos.ports.queue import JobQueue
 from memos.ports.stores import AccountStore, FeatureIndex, RecordStore, SharedState
+from memos.ports.web import WebSearch
 from memos.registry import missing_extra, resolve
 from memos.remember import Defaults, Remember
+from memos.retrieve.earlier import Earlier
 from memos.retrieve.features import LaneFeatures
 from memos.retrieve.pipeline import Retrieve
 from memos.retrieve.recipe import named
 from memos.retrieve.rerank import CosineReranker
+from memos.retrieve.search import Search
 from memos.settings import Settings
 from memos.transfer import TransferOperations, TransferParts
 from memos.users.access import UNLIMITED, Gate, Limits, narrowed
@@ -45,6 +49,15 @@ from memos.users.service import Users, check_id
 from memos.users.sharing import Cubes
 
 T = TypeVar("T")
+
+
+class OwnModels(TypedDict, total=False):
+    """Objects to use in place of the configured models; None means the configured one."""
+
+    embedder: Embedder | None
+    chat: ChatModel | None
+    reranker: Reranker | None
+    web: WebSearch | None
 
 
 class AsyncMOS(TransferOperations):
@@ -65,25 +78,19 @@ class AsyncMOS(TransferOperations):
     @staticmethod
     @asynccontextmanager
     async def open(
-        settings: Settings | None = None,
-        *,
-        embedder: Embedder | None = None,
-        chat: ChatModel | None = None,
-        reranker: Reranker | None = None,
+        settings: Settings | None = None, **own: Unpack[OwnModels]
     ) -> AsyncGenerator[AsyncMOS, None]:
         """Open every adapter that the settings name, and compose them.
 
         Args:
             settings: The settings; those of the environment and its files when None.
-            embedder: Use this embedder in place of the configured one.
-            chat: Use this chat model in place of the configured ones.
-            reranker: Use this reranker in place of the configured one.
+            **own: Models to use in place of the configured ones; see ``OwnModels``.
 
         Raises:
             ConfigError: The settings cannot work.
             StoreError: A store cannot be opened.
         """
-        async with open_engine(settings, embedder=embedder, chat=chat, reranker=reranker) as engine:
+        async with open_engine(settings, **own) as engine:
             mos = engine.mos()
             await mos.users.ensure(engine.settings.user)
             yield mos
@@ -114,6 +121,7 @@ class Engine:
         ingest: Writes memories; one for all, so that appends to one session wait for each other.
         retrieve: Finds them.
         bell: Wakes who waits for jobs.
+        earlier: What earlier turns of conversations found.
     """
 
     settings: Settings
@@ -121,6 +129,7 @@ class Engine:
     models: Models
     ingest: Ingest
     retrieve: Retrieve
+    earlier: Earlier
     bell: Bell = field(default_factory=Bell)
 
     @property
@@ -175,13 +184,10 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings | None = None,
-    *,
-    embedder: Embedder | None = None,
-    chat: ChatModel | None = None,
-    reranker: Reranker | None = None,
+    settings: Settings | None = None, **own: Unpack[OwnModels]
 ) -> AsyncGenerator[Engine, None]:
     """Open every adapter that the settings name; see ``AsyncMOS.open``."""
+    embedder, chat = own.get("embedder"), own.get("chat")
     settings = configuration.load().settings if settings is None else settings
     _check(settings)
     async with AsyncExitStack() as stack:
@@ -192,8 +198,11 @@ async def open_engine(
         models = Models(
             embedder,
             await _chats(stack, settings) if chat is None else (chat,),
-            await _reranker(stack, settings, embedder) if reranker is None else reranker,
+            own.get("reranker") or await _reranker(stack, settings, embedder),
+            own.get("web") or await _web(stack, settings),
         )
+        earlier = Earlier()
+        stack.push_async_callback(earlier.close)
         records = _need(store.records, "store", Role.RECORDS)
         yield Engine(
             settings=settings,
@@ -201,6 +210,7 @@ async def open_engine(
             models=models,
             ingest=Ingest(records, embedder, _now, new_id),
             retrieve=Retrieve(records, _features(store), embedder, narrowed, models.reranker),
+            earlier=earlier,
         )
 
 
@@ -231,6 +241,7 @@ async def check_settings(settings: Settings) -> list[Checked]:
         ("chat", settings.chat, Role.CHAT),
         ("chat_fallback", settings.chat_fallback, Role.CHAT),
         ("reranker", settings.reranker, Role.RERANKER),
+        ("web", settings.web, Role.WEB),
     )
     for path, section, role in sections:
         if not section or section.get("kind") == "cosine":  # that one is the embedder
@@ -255,6 +266,8 @@ async def _ask(opened: Opened) -> None:
         await opened.chat.reply([ChatMessage("user", "Say hello.")], Generation(max_tokens=16))
     if opened.reranker is not None:
         await opened.reranker.score("hello", ["hello"])
+    if opened.web is not None:
+        await opened.web.find("hello", 1)
 
 
 async def _open(
@@ -292,6 +305,7 @@ class Models:
     embedder: Embedder
     chats: tuple[ChatModel, ...]
     reranker: Reranker | None
+    web: WebSearch | None = None
 
 
 async def _chats(stack: AsyncExitStack, settings: Settings) -> tuple[ChatModel, ...]:
@@ -320,6 +334,13 @@ async def _reranker(
     return _need(opened.reranker, "reranker", Role.RERANKER)
 
 
+async def _web(stack: AsyncExitStack, settings: Settings) -> WebSearch | None:
+    if not settings.web:
+        return None
+    opened = await _open(stack, "web", settings.web, Role.WEB, settings)
+    return _need(opened.web, "web", Role.WEB)
+
+
 def _check(settings: Settings) -> None:
     try:
         check_id("user", settings.user)
@@ -333,6 +354,8 @@ def _compose(engine: Engine, settings: Settings, gate: Gate) -> Parts:
     store, accounts, embedder = engine.store, engine.accounts, engine.models.embedder
     records = _need(store.records, "store", Role.RECORDS)
     defaults = _defaults(settings)
+    meter = Meter(accounts, settings.account, _now)
+    search = _search(engine, meter)
     return Parts(
         records=records,
         gate=gate,
@@ -340,16 +363,16 @@ def _compose(engine: Engine, settings: Settings, gate: Gate) -> Parts:
         remember=Remember(gate, _need(store.blobs, "store", Role.BLOBS), engine.ingest, defaults),
         defaults=defaults,
         forget=Forget(records),
-        retrieve=engine.retrieve,
+        search=search,
         users=Users(accounts, gate, settings.user, _now),
         cubes=Cubes(accounts, gate, settings.user, _now),
         maintain=Maintain(records, embedder, store.maintenance),
         chat=Chat(
             models=engine.models.chats,
-            meter=Meter(accounts, settings.account, _now),
+            meter=meter,
             gate=gate,
             records=records,
-            retrieve=engine.retrieve,
+            search=search,
             ingest=engine.ingest,
             defaults=_chat_defaults(settings),
             now=_now,
@@ -382,6 +405,12 @@ def _manner(settings: Settings) -> Manner:
         keep=timedelta(days=jobs.keep_days),
         hold=timedelta(seconds=jobs.lease_seconds),
     )
+
+
+def _search(engine: Engine, meter: Meter) -> Search:
+    chats = engine.models.chats
+    thinker = partial(metered, chats, meter) if chats else None
+    return Search(engine.retrieve, engine.models.web, thinker, engine.earlier)
 
 
 def _chat_defaults(settings: Settings) -> ChatDefaults:

@@ -39,6 +39,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind("skill", memory_type="SkillMemory"),
         Kind("tool_schema", memory_type="ToolSchemaMemory"),
         Kind("tool_trajectory", memory_type="ToolTrajectoryMemory"),
+        Kind("page", "outer"),
         Kind("context", memory_type="Context"),
     )
 }

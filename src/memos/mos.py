@@ -33,8 +33,9 @@ from memos.ports.stores import RecordStore
 from memos.progress import Progress
 from memos.remember import AddResult, Defaults, Remember
 from memos.retrieve.pack import Dedup
-from memos.retrieve.pipeline import Query, Retrieve, SearchResult
+from memos.retrieve.pipeline import Query, SearchResult
 from memos.retrieve.recipe import named
+from memos.retrieve.search import Search
 from memos.types import (
     Access,
     Memory,
@@ -70,7 +71,7 @@ class Parts:
     ingest: Ingest
     remember: Remember
     forget: Forget
-    retrieve: Retrieve
+    search: Search
     users: Users
     cubes: Cubes
     maintain: Maintain
@@ -124,29 +125,40 @@ class MemoryOperations:
 
         Raises:
             InvalidInput: The query or an option is malformed.
+            ConfigError: A reranker or the web is asked for, and none is configured.
             NotFound: The user or a cube does not exist.
             Conflict: A cube was embedded with another model; ``memos reindex`` mends it.
             StoreError: The store failed.
         """
         opt.known(options, SearchOptions)
         scope = await self._scope(options, "read")
+        return await self._parts.search.search(self._query(query, options), scope)
+
+    def _query(self, query: str, options: SearchOptions) -> Query:
+        """Return the query that a call's options make, with the defaults for what it leaves out."""
         budget = options.get("budget")
         limit = options.get("limit", self._defaults.limit if budget is None else 1000)
-        return await self._parts.retrieve.search(
-            Query(
-                text=opt.text(query, "query"),
-                where=parse(options.get("where")),
-                limit=opt.count(limit, "limit"),
-                budget=None if budget is None else opt.count(budget, "budget", 10_000_000),
-                recipe=named(options.get("recipe", self._defaults.recipe)),
-                dedup=cast("Dedup", opt.one_of(options.get("dedup", "exact"), Dedup, "dedup")),
-                at=opt.moment(options.get("at"), "at") or self._parts.now(),
-                as_of=opt.moment(options.get("as_of"), "as_of"),
-                candidates=max(self._defaults.candidates, limit),
-                rerank=self._parts.retrieve.reranks(options.get("rerank")),
-            ),
-            scope,
+        recipe = named(options.get("recipe", self._defaults.recipe))
+        dedup = opt.one_of(options.get("dedup", recipe.dedup), Dedup, "dedup")
+        made = Query(
+            text=opt.text(query, "query"),
+            where=parse(options.get("where")),
+            limit=opt.count(limit, "limit"),
+            budget=None if budget is None else opt.count(budget, "budget", 10_000_000),
+            recipe=recipe,
+            dedup=cast("Dedup", dedup),
+            at=opt.moment(options.get("at"), "at") or self._parts.now(),
+            as_of=opt.moment(options.get("as_of"), "as_of"),
+            candidates=max(self._defaults.candidates, limit),
+            rerank=self._parts.search.reranks(options.get("rerank")),
+            neighbours=opt.neighbours(options.get("neighbours", 0)),
+            internet=self._parts.search.browses(options.get("internet", False)),
+            session=opt.name(options.get("session"), "session"),
         )
+        if made.as_of is not None and (made.neighbours or made.internet):
+            what = "internet" if made.internet else "neighbours"
+            raise InvalidInput(f"{what}: a past state has none; leave it out, or as_of")
+        return made
 
     async def chat(self, query: str, **options: Unpack[ChatOptions]) -> ChatResult:
         """Answer ``query`` from what is remembered, and remember the exchange.

@@ -22,8 +22,10 @@ from memos.mosmodels import (
     CHATS,
     NO_RERANKER,
     RERANKERS,
+    WEB_KEYS,
     with_chat,
     with_reranker,
+    with_search,
 )
 
 _Object: TypeAlias = dict[str, object]
@@ -92,6 +94,10 @@ NAMES: Final[Mapping[str, Name]] = {
     "MOS_RERANKER_BACKEND": Name(
         "reranker.kind", "another reranker", (*RERANKERS, *NO_RERANKER)
     ),
+    "SEARCH_MODE": Name("search.recipe"),
+    "ENABLE_INTERNET": Name("web.kind"),
+    "INTERNET_SEARCH_BACKEND": Name("web.kind", "another search engine", tuple(WEB_KEYS)),
+    **dict.fromkeys(WEB_KEYS.values(), Name("web.api_key")),
     "MOS_RERANKER_URL": Name("reranker.url"),
     "MOS_RERANKER_MODEL": Name("reranker.model"),
     **_asks("such a reranker",
@@ -156,7 +162,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str]
         found["embedder.kind"] = (_PROVIDER, chosen[0])
     else:
         found.pop("embedder.dimensions", None)
-    return with_reranker(with_chat(found, asked), asked)
+    return with_search(with_reranker(with_chat(found, asked), asked), asked)
 
 
 def _known(name: str) -> Name | None:

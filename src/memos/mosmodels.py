@@ -19,6 +19,10 @@ CHATS: Final[Mapping[str, tuple[str, str | None]]] = {
 """MemOS's name of a chat model's kind -> ours, and the URL that it is found under."""
 RERANKERS: Final = {"http_bge": "http", "bge": "http", "cosine_local": "cosine"}
 NO_RERANKER: Final = ("noop", "none", "disabled")
+WEB_KEYS: Final[Mapping[str, str]] = {"bocha": "BOCHA_API_KEY", "tavily": "TAVILY_API_KEY"}
+"""MemOS's name of a search engine, which is ours too, and where its key stands."""
+_MODES: Final = ("fast", "fine", "mixture")
+_YES: Final = ("true", "1", "yes", "on")
 AZURE_VERSION: Final = "2024-03-01-preview"
 
 
@@ -52,3 +56,25 @@ def with_reranker(
         return rest
     fields = own if kind == "http" else {}
     return {**rest, **fields, "reranker.kind": (kind, name)}
+
+
+def with_search(
+    found: dict[str, tuple[object, str]], asked: Mapping[str, str]
+) -> dict[str, tuple[object, str]]:
+    """Complete how is searched: the mode, and the web if it is switched on.
+
+    ``SEARCH_MODE`` and ``ENABLE_INTERNET`` may be other programs' names: a mode that MemOS does not
+    have, and a switch without an engine or a key for one, say nothing.
+    """
+    kept = {path: entry for path, entry in found.items() if not path.startswith("web.")}
+    if "SEARCH_MODE" in asked:
+        mode = asked["SEARCH_MODE"].lower()
+        kept.pop("search.recipe", None)
+        kept |= {"search.recipe": (mode, "SEARCH_MODE")} if mode in _MODES else {}
+    backend, switch = "INTERNET_SEARCH_BACKEND", "ENABLE_INTERNET"
+    kind = asked.get(backend, "bocha").lower()
+    key = WEB_KEYS[kind]
+    if asked.get(switch, "").lower() not in _YES or not {backend, key} & set(asked):
+        return kept
+    kept["web.kind"] = (kind, backend if backend in asked else switch)
+    return kept | ({"web.api_key": (asked[key], key)} if key in asked else {})

@@ -40,12 +40,14 @@ class Policy:
         max_bytes: Largest answer.
         timeout_s: Longest time for one fetch, redirects included.
         max_redirects: Redirects that are followed.
+        setting: What is told to change who wants another host allowed.
     """
 
     allow: tuple[str, ...] = ()
     max_bytes: int = 4 * 1024 * 1024 * 1024
     timeout_s: float = 600.0
     max_redirects: int = 5
+    setting: str = "network.allow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def vet(url: str, policy: Policy) -> Vetted:
         if not _may_reach(host, address, policy):
             raise Forbidden(
                 f"{host!r} is at {address}, which is not a public address; if it is meant, name "
-                "the host or its network in the setting network.allow",
+                f"the host or its network in the setting {policy.setting}",
                 code="private_address",
             )
     return Vetted(parts, host, port, addresses[0])

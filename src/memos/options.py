@@ -19,6 +19,7 @@ from memos.types import JobState, Json, JsonObject, Tier
 Moment: TypeAlias = datetime | str | int | float
 T = TypeVar("T")
 MAX_LIMIT: Final = 10_000
+MAX_NEIGHBOURS: Final = 20
 _MAX_NAME: Final = 512
 
 
@@ -65,7 +66,9 @@ class SearchOptions(Where, total=False):
     ``where`` is a filter (``memos.filters``). ``budget`` limits the tokens of all hits together.
     ``as_of`` asks what was known at that instant; ``at`` is the moment of the question.
     ``recipe`` is the name of a strategy, or one of one's own. ``rerank`` says whether a
-    configured reranker puts the best in order.
+    configured reranker puts the best in order. ``neighbours`` turns before and after a hit are
+    shown with it. ``internet`` asks the configured search engine too. ``session`` is the
+    conversation in which it is asked; to search one, name it in ``where``.
     """
 
     where: object
@@ -76,6 +79,9 @@ class SearchOptions(Where, total=False):
     at: Moment
     as_of: Moment
     rerank: bool
+    neighbours: int
+    internet: bool
+    session: str
 
 
 class ListOptions(Where, total=False):
@@ -210,6 +216,19 @@ def count(value: object, what: str, most: int = MAX_LIMIT) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise InvalidInput(f"{what}: expected a whole number from 1 to {most}, got {value!r:.80}")
     return value
+
+
+def neighbours(value: object) -> int:
+    """Return how many turns before and after a hit are shown.
+
+    Raises:
+        InvalidInput: It is no whole number from 0 to ``MAX_NEIGHBOURS``.
+    """
+    return (
+        0
+        if value == 0 and not isinstance(value, bool)
+        else count(value, "neighbours", MAX_NEIGHBOURS)
+    )
 
 
 def one_of(value: object, type_: object, what: str) -> str:

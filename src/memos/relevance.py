@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memos.analysis import count_terms, fold
+from memos.dates import Span
 from memos.ports.stores import Feature
+from memos.traits import NO_DAY, Cue
 from memos.types import Vector
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -51,6 +53,43 @@ NOMINATING: Final = Feature.BM25_WIDE
 _MACHINES: Final = frozenset({"assistant", "system", "tool"})
 NEIGHBOUR_WEIGHT: Final = 0.6
 """Weight of each neighbour's vector in the mean that ``COSINE_NEAR`` looks at."""
+
+CUES: Final[Mapping[Feature, Cue]] = {
+    Feature.PERSONAL: Cue.PERSONAL,
+    Feature.PREFERENCE: Cue.PREFERENCE,
+    Feature.CONCRETE: Cue.CONCRETE,
+}
+TOLD_WITHIN: Final = 7
+"""Days in which what happened is mostly told; after them a memory is less about it."""
+_TOLD_LATER: Final = 0.5
+
+Days: TypeAlias = NDArray[np.int32]
+
+
+def timeliness(times: Iterable[Span], said: Days, begins: Days, ends: Days) -> Floats:
+    """Return from 0 to 1 how well memories fit the days that are asked about.
+
+    1 for what was said on them or speaks of just them; less for what speaks of more days, and for
+    what was said soon after, for things are told when they have happened.
+
+    Args:
+        times: The days asked about.
+        said: When each memory was said.
+        begins: The first day that it speaks of.
+        ends: The last of these.
+    """
+    best = np.zeros(len(said), np.float32)
+    for first, last, _ in times:
+        late = np.clip(said - last, 0, 50 * TOLD_WITHIN).astype(np.float32)
+        told = np.float32(_TOLD_LATER) * np.exp(-late / np.float32(TOLD_WITHIN))
+        told[(said >= first) & (said <= last)] = 1
+        told[said < first] = 0
+        length = (ends - begins + 1).astype(np.float32)
+        spoken = np.minimum(np.float32(1), np.float32(last - first + 1) / length)
+        spoken[(ends < first) | (begins > last) | (ends == NO_DAY)] = 0
+        best = np.maximum(best, np.maximum(told, spoken))
+    best[said == NO_DAY] = 0
+    return best
 
 
 def rarity(documents: int, holding: int) -> float:

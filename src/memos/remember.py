@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import anyio
 
@@ -23,6 +23,8 @@ from memos.types import Memory, Place, Scope, Tier
 from memos.users.access import Gate
 
 _INLINE_ITEMS = 64
+_NOTHING: Final = reader.Shared()
+_SHARED: Final = frozenset(field.name for field in fields(reader.Shared))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,11 @@ class Remember:
 
     async def store(self, read: Read) -> AddResult:
         """Store it; see ``MemoryOperations.add``."""
-        async with self._kept(read.file, read.scope):
+        if read.file is None:
             added = await self.ingest.add(read.drafts, read.scope, read.batch)
+        else:
+            async with self._kept(read.file, read.scope):
+                added = await self.ingest.add(read.drafts, read.scope, read.batch)
         return AddResult(added.ids, added.stored)
 
     async def place(self, options: AddOptions) -> tuple[Scope, Place]:
@@ -121,11 +126,8 @@ class Remember:
         return scope, place
 
     @asynccontextmanager
-    async def _kept(self, file: bytes | None, scope: Scope) -> AsyncGenerator[None, None]:
+    async def _kept(self, file: bytes, scope: Scope) -> AsyncGenerator[None, None]:
         """Keep a file's bytes for the memories made of it; not when that fails."""
-        if file is None:
-            yield
-            return
         digest = sha256(file).hexdigest()
         known = await self.blobs.holds(scope.account, digest)
         await self.blobs.put(scope.account, file)
@@ -160,6 +162,8 @@ def _read_file(path: Path, max_characters: int) -> bytes:
 
 
 def _shared(options: AddOptions) -> reader.Shared:
+    if _SHARED.isdisjoint(options):
+        return _NOTHING
     kind = opt.name(options.get("kind"), "kind")
     if kind is not None and kind not in KINDS:
         raise InvalidInput(f"kind: {kind!r} is none of {', '.join(KINDS)}")

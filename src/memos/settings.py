@@ -33,7 +33,7 @@ PREFIX: Final = "MEMOS_"
 FILE_NAME: Final = "memos.toml"
 _SECRET_WORDS: Final = ("key", "password", "secret", "token", "auth")
 _KINDS: Final[Mapping[str, str]] = {"store": "sqlite", "embedder": "onnx"}
-_ADAPTERS: Final = frozenset({*_KINDS, "chat", "chat_fallback", "reranker"})
+_ADAPTERS: Final = frozenset({*_KINDS, "chat", "chat_fallback", "reranker", "web"})
 """Sections that an adapter's own settings judge."""
 _SHORT: Final[Mapping[str, str]] = {"BOOTSTRAP_KEY": "SERVER__BOOTSTRAP_KEY"}
 _ELSEWHERE: Final = frozenset({"API_KEY", "BASE_URL", "IS_GLOBAL", "BASE_PATH"})
@@ -59,7 +59,10 @@ class SearchSettings(_Section):
     """How memories are found when a call does not say."""
 
     limit: int = Field(default=10, ge=1, le=1000, description="Hits that a search returns.")
-    recipe: str = Field(default="fast", description="Search strategy: fast, words or meaning.")
+    recipe: str = Field(
+        default="fast",
+        description="Search strategy: fast, balanced, fine, mixture, words or meaning.",
+    )
     candidates: int = Field(
         default=200, ge=1, le=10_000, description="Candidates that each lane nominates."
     )
@@ -224,6 +227,11 @@ class Settings(_Section):
     reranker: Mapping[str, object] = Field(
         default_factory=dict[str, object],
         description="Reranker: kind and its own fields. Without a kind there is none.",
+    )
+    web: Mapping[str, object] = Field(
+        default_factory=dict[str, object],
+        description="Search engine of the web: kind and its own fields. Without a kind none is "
+        "asked.",
     )
     prompt: PromptSettings = Field(default_factory=PromptSettings, description="Chatting.")
     ingest: IngestSettings = Field(default_factory=IngestSettings, description="Reading.")

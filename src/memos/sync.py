@@ -12,9 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Generic, Self, TypeVar, Unpack
 
-from memos.build import AsyncMOS, simple_settings
+from memos.build import AsyncMOS, OwnModels, simple_settings
 from memos.chat.accounting import UsageReport
 from memos.chat.conversation import ChatResult, ChatStreamEvent
 from memos.cubes.dump import DumpResult
@@ -33,7 +33,6 @@ from memos.options import (
     Where,
     Who,
 )
-from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.ports.transfer import CubeStats, OnConflict
 from memos.progress import Progress
 from memos.retrieve.pipeline import SearchResult
@@ -59,17 +58,22 @@ class _Portal:
         self._running: _Running | None = None
         self._closed = False
         self._streams: set[_Stream] = set()
+        self._calls: set[_Call[Any]] = set()
 
     def call(self, work: Callable[[AsyncMOS], Coroutine[object, object, T]]) -> T:
         running = self._running
         if running is None or self._pid != os.getpid():
             running = self._start()
-        future = asyncio.run_coroutine_threadsafe(work(running.mos), running.loop)
+        call = _Call(work(running.mos))
+        self._calls.add(call)
         try:
-            return future.result()
+            call.submit(running.loop)
+            return call.result()
         except KeyboardInterrupt:
-            future.cancel()
+            running.loop.call_soon_threadsafe(call.cancel)
             raise
+        finally:
+            self._calls.discard(call)
 
     def begin(self, work: Callable[[AsyncMOS], AsyncGenerator[ChatStreamEvent, None]]) -> _Stream:
         stream = self.call(lambda mos: _begun(work(mos)))
@@ -88,16 +92,22 @@ class _Portal:
             )
         with self._lock:
             if self._closed:
-                raise InvalidInput("this MOS is closed", code="closed")
+                raise _closed()
             if self._running is None:
                 opened: Future[_Running] = Future()
                 threading.Thread(
-                    target=lambda: asyncio.run(_host(self._opener, opened)),
+                    target=self._run,
+                    args=(opened,),
                     name="memos",
                     daemon=True,  # closed by the finaliser, which runs before daemons are killed
                 ).start()
                 self._running = opened.result()
             return self._running
+
+    def _run(self, opened: Future[_Running]) -> None:
+        asyncio.run(_host(self._opener, opened))
+        for call in tuple(self._calls):  # they came too late for the loop to begin them
+            call.abandon()
 
     def close(self) -> None:
         with self._lock:
@@ -108,6 +118,69 @@ class _Portal:
                     asyncio.run_coroutine_threadsafe(closing, running.loop).result()
                 running.loop.call_soon_threadsafe(running.stop.set)
                 running.done.result()
+
+
+class _Call(Generic[T]):
+    """One call from a thread into the loop.
+
+    The thread waits for a lock, which costs a fraction of what a ``Future`` and its link to a task
+    cost, and is woken one turn of the loop earlier.
+    """
+
+    def __init__(self, work: Coroutine[object, object, T]) -> None:
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._outcome: list[T] = []
+        self._error: BaseException | None = None
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def submit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the loop begin."""
+        try:
+            loop.call_soon_threadsafe(self.start)
+        except RuntimeError:  # it was closed meanwhile
+            self.abandon()
+
+    def start(self) -> None:
+        """Begin; called by the loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self) -> None:
+        """Give up; called by the loop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def abandon(self) -> None:
+        """Release who waits for a call that the loop did not begin before it ended."""
+        if not self._outcome and self._error is None:
+            self._work.close()
+            self.__exit__(None, _closed(), None)
+
+    def result(self) -> T:
+        """Wait for the end, and return or raise what became of the call."""
+        self._ended.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._outcome[0]
+
+    async def _run(self) -> None:
+        with self:
+            self._outcome.append(await self._work)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: object, error: BaseException | None, _trace: TracebackType | None
+    ) -> bool:
+        self._error = _closed() if isinstance(error, asyncio.CancelledError) else error
+        self._ended.release()
+        return True
+
+
+def _closed() -> InvalidInput:
+    return InvalidInput("this MOS is closed", code="closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,16 +427,9 @@ class MOS(_SyncChat, _Transfers):
         self.jobs = SyncJobs(self._portal)
 
     @classmethod
-    def open(
-        cls,
-        settings: Settings | None = None,
-        *,
-        embedder: Embedder | None = None,
-        chat: ChatModel | None = None,
-        reranker: Reranker | None = None,
-    ) -> Self:
+    def open(cls, settings: Settings | None = None, **own: Unpack[OwnModels]) -> Self:
         """Compose what the settings name; see ``AsyncMOS.open``."""
-        return cls(lambda: AsyncMOS.open(settings, embedder=embedder, chat=chat, reranker=reranker))
+        return cls(lambda: AsyncMOS.open(settings, **own))
 
     @classmethod
     def simple(cls, home: Path | str | None = None, user: str | None = None) -> Self:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -17,6 +17,7 @@ from typing import Final, Protocol
 _nothing: Final[Mapping[str, str]] = MappingProxyType({})
 _bound: Final[ContextVar[Mapping[str, str]]] = ContextVar("memos_bound", default=_nothing)
 _sinks: list[Sink] = []
+_UNHEARD: Final = nullcontext()
 
 
 class Sink(Protocol):
@@ -53,12 +54,13 @@ def observe(name: str, seconds: float, **labels: str) -> None:
         sink.observe(name, seconds, labels)
 
 
-@contextmanager
-def span(name: str, **labels: str) -> Generator[None]:
+def span(name: str, **labels: str) -> AbstractContextManager[None]:
     """Measure how long a block takes, and whether it failed (label ``outcome``)."""
-    if not _sinks:
-        yield
-        return
+    return _timed(name, labels) if _sinks else _UNHEARD
+
+
+@contextmanager
+def _timed(name: str, labels: Mapping[str, str]) -> Generator[None]:
     start = time.perf_counter()
     outcome = "error"
     try:

@@ -303,13 +303,15 @@ class MemoryPage(Struct, frozen=True):
 class Statistics(Struct, frozen=True):
     """What BM25 has to know about a cube: live documents, their mean length, term -> documents.
 
-    ``speakers`` are those who say something in it.
+    ``speakers`` are those who say something in it, ``newest`` is the last day on which somebody
+    did, counted from the year 1, 0 where none is known.
     """
 
     documents: int
     mean_length: float
     frequencies: Mapping[str, int]
     speakers: frozenset[str] = frozenset()
+    newest: int = 0
 
 
 class Tombstone(Struct, frozen=True):

@@ -26,6 +26,7 @@ from memos.ingest.messages import ROLES
 from memos.ingest.reader import TEXT_SUFFIXES
 from memos.kinds import KINDS
 from memos.ports.stores import Feature
+from memos.retrieve.pack import Dedup
 from memos.retrieve.recipe import RECIPES
 from memos.server.compat import chat, openmem, people, product, scheduler, start
 from memos.server.compat.envelopes import PRODUCT
@@ -204,10 +205,11 @@ def _codes_of_call(call: ast.Call) -> Iterator[tuple[str, str]]:
             for keyword in keywords:
                 if keyword.arg == "code":
                     yield from ((code, kind) for code in _constants(keyword.value))
-        case ast.Call(func=ast.Attribute(attr="error"), keywords=keywords):
+        case ast.Call(func=ast.Attribute(attr="error" | "failed" as name), keywords=keywords):
+            kind = "ModelError" if name == "error" else "UpstreamError"
             for keyword in keywords:
-                if keyword.arg == "code":  # a model's server
-                    yield from ((code, "ModelError") for code in _constants(keyword.value))
+                if keyword.arg == "code":  # a model's server, a search engine
+                    yield from ((code, kind) for code in _constants(keyword.value))
         case _:
             pass
 
@@ -289,10 +291,11 @@ def tables(text: str) -> list[set[str]]:
 def test_kinds_tiers_recipes_and_features_are_documented() -> None:
     text = page("docs/concepts.md")
     assert tables(section(text, "## Kind and tier")) == [set(KINDS), set(get_args(Tier))]
-    lanes, features, recipes = tables(section(text, "## Search"))
+    lanes, features, recipes, folded = tables(section(text, "## Search"))
     assert lanes == {"text", "vector", "window"}
     assert features == {str(feature) for feature in Feature}
     assert recipes == set(RECIPES)
+    assert folded == set(get_args(Dedup))
 
 
 def test_filter_operators_and_fields_are_documented() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 import pytest
+from tests.servers import serving, web_results
 from typer.testing import CliRunner, Result
 
 import memos
@@ -226,7 +227,10 @@ def test_a_person_sees_text_session_date_speaker_and_message(run: Run):
 def test_explain_shows_lanes_words_and_parts(run: Run):
     shown = run("search", "peanuts", "--limit", "1", "--explain").stdout
     assert re.search(r"lanes: .*vector #\d", shown)
+    assert re.search(r"lanes: .*text #1 \(\d+\.\d+\)", shown)
     assert "words: peanut" in shown
+    assert re.search(r"recipe fast: \d+ candidates; prepare \d", shown)
+    assert re.search(r"score \d+\.\d{4}, the sum", shown)
     assert "cosine" in shown
 
 
@@ -238,6 +242,35 @@ def test_searches_can_be_narrowed(run: Run):
     few = parsed(run("search", "芒果", "--budget", "40", "--json"))["hits"]
     assert 0 < len(few) < 4
     assert parsed(run("search", "芒果", "--cube", "default", "--recipe", "words", "--json"))["hits"]
+
+
+def test_neighbours_stand_around_what_was_found(run: Run):
+    shown = run("search", "What did the vet find out?", "--limit", "1", "--neighbours", "1").stdout
+    lines = [line.split("│")[3] for line in shown.splitlines() if line.startswith("│")]
+    marked = [line for line in lines if line.startswith((" > ", "   "))]
+    assert sum(line.startswith(" > ") for line in marked) == 1
+    assert len(parsed(run("search", "vet", "--neighbours", "1", "--json"))["hits"]) > 0
+
+
+def test_what_is_left_out_is_said(run: Run):
+    shown = run("search", "peanuts", "--recipe", "fine", "--dedup", "mmr").stdout
+    assert "without fine: no chat model is configured" in shown
+    shown = run("search", "peanuts", "--recipe", "mixture", "--session", "s").stdout
+    assert "without mixture: no chat model is configured" in shown
+    told = refused(run("search", "peanuts", "--internet", "--json"), "no_web")
+    assert "web.kind" in told
+
+
+def test_pages_of_the_web_are_shown_with_title_and_address(run: Run):
+    page = {"url": "https://nuts.example/a", "title": "On nuts", "snippet": "Peanuts are beans."}
+    with serving(lambda asked: web_results(asked, [page])) as provider:
+        shown = run(
+            "search", "peanuts", "--limit", "1", "--internet", "--explain",
+            MEMOS_WEB__KIND="searxng", MEMOS_WEB__BASE_URL=provider.url,
+            MEMOS_WEB__ALLOW="127.0.0.1",
+        ).stdout  # fmt: skip
+    for part in ("On nuts", "Peanuts are beans.", "https://nuts.example/a", "lanes: web #1"):
+        assert part in shown
 
 
 def test_nothing_found_is_said(run: Run):

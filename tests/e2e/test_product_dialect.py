@@ -12,9 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.dialects import TOKEN, add, events, open_server, texts
 
+from memos.ports.web import WebPage
 from memos.server.app import create_app
 from memos.settings import Settings
-from memos.testing.fakes import HashEmbedder, ScriptedChat
+from memos.testing.fakes import HashEmbedder, ScriptedChat, ScriptedWeb
 from memos.types import Batch, Retire
 
 
@@ -428,3 +429,45 @@ def test_a_cube_alone_is_enough_to_add(client: TestClient) -> None:
     assert client.post("/product/add", json={"messages": "x"}).json()["data"][0]["cube_id"] == (
         "default"
     )
+
+
+def test_the_internet_is_searched_where_there_is_an_engine(tmp_path: Path) -> None:
+    page = WebPage("https://museum.example/", "Museum", "The museum opens at nine.")
+    web = ScriptedWeb(page)
+    asked = {"query": "When does the museum open?", "internet_search": True}
+    with open_server(tmp_path / "with", web=web) as client:
+        add(client, "zoe", "I love museums.")
+        assert texts(client, "zoe", "museum") == ["I love museums."]
+        data = client.post("/product/search", json={**asked, "user_id": "zoe"}).json()["data"]
+        (part,) = data["text_mem"]
+        (own, outer) = part["memories"]
+        assert own["memory"] == "I love museums."
+        metadata = outer["metadata"]
+        assert (outer["memory"], metadata["memory_type"]) == (page.snippet, "OuterMemory")
+        assert (metadata["source"], metadata["key"]) == ("web", "Museum")
+        assert metadata["sources"][0]["doc_path"] == page.url
+        assert metadata["relativity"] >= 0.45
+        assert len(web.queries) == 1  # of four lists one has the web's
+    with open_server(tmp_path / "without") as client:
+        add(client, "zoe", "I love museums.")
+        assert texts(client, "zoe", "museum", internet_search=True) == ["I love museums."]
+
+
+def test_modes_and_dedup_are_read(tmp_path: Path) -> None:
+    chat = ScriptedChat('{"queries": ["zebra"]}', '{"sufficient": true, "queries": []}')
+    with open_server(tmp_path, chat=chat) as client:
+        said = ["green tea every morning", "every morning green tea"]
+        add(client, "zoe", *said)
+        assert sorted(texts(client, "zoe", "tea")) == sorted(said)
+        for dedup, count in (("no", 2), ("sim", 1), ("mmr", 1), (None, 2)):
+            assert len(texts(client, "zoe", "tea", dedup=dedup)) == count
+        assert chat.prompts == []
+        assert len(texts(client, "zoe", "tea", mode="fine", dedup="sim")) == 1
+        assert len(chat.prompts) == 2  # for one of four lists
+        assert len(texts(client, "zoe", "tea", mode="mixture")) == 2
+
+
+def test_neighbours_are_added_when_asked_for(client: TestClient) -> None:
+    add(client, "zoe", "Good morning.", "The keys are under the flowerpot.", "Thanks.")
+    found = texts(client, "zoe", "flowerpot keys", top_k=1, neighbor_discovery=True)
+    assert found == ["The keys are under the flowerpot.", "Good morning.", "Thanks."]

@@ -59,9 +59,10 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
 TURNS = st.lists(
     st.tuples(st.sampled_from(some.SPEAKERS), some.sentences()), min_size=1, max_size=8
 )
+DAYS = ("2025-01-01", "2025-01-03T23:30:00+09:00", "2024-12-20")
 ACTIONS = st.one_of(
     st.tuples(st.just("say"), st.sampled_from(["s0", "s1"]), TURNS),
-    st.tuples(st.just("say"), st.sampled_from(["s0", "s1"]), TURNS),
+    st.tuples(st.sampled_from(DAYS), st.sampled_from(["s0", "s1"]), TURNS),
     st.tuples(st.just("note"), st.integers(0, 4), some.sentences()),
     st.tuples(st.just("update"), st.integers(0, 40), some.sentences()),
     st.tuples(st.just("retire"), st.integers(0, 40), st.none()),
@@ -77,6 +78,7 @@ NOTES: list[dict[str, Any]] = [
 QUESTIONS = st.one_of(
     some.sentences(3),
     st.tuples(some.sentences(3), some.sentences(3)).map("? ".join),
+    st.tuples(some.sentences(2), st.sampled_from(some.TIMES)).map(" ".join),
 )
 WHERES: list[object] = [
     None,
@@ -106,8 +108,11 @@ class Told:
     async def act(self, action: tuple[str, Any, Any]) -> object:
         word, which, what = action
         try:
-            if word == "say":
-                messages = [{"role": "user", "name": name, "content": said} for name, said in what]
+            if word in ("say", *DAYS):
+                at = {} if word == "say" else {"chat_time": word}
+                messages = [
+                    {"role": "user", "name": name, "content": said, **at} for name, said in what
+                ]
                 return self._known(await self.mos.add(messages, user=self.user, session=which))
             if word == "note":
                 options = dict(NOTES[which])
@@ -170,8 +175,9 @@ def test_order_is_that_of_the_reference(
             assert await mine.act(action) == await theirs.act(action)
             if number % 3 == 0:  # the reader's image follows from several states
                 await theirs.search(trio.reader, queries[0])
-        for query, where, recipe in product(queries, wheres, RECIPES):
-            asked: dict[str, Any] = {"recipe": recipe, "where": where}
+        alone = [name for name, recipe in RECIPES.items() if recipe == recipe.alone()]
+        for query, where, recipe in product(queries, wheres, alone):
+            asked: dict[str, Any] = {"recipe": recipe, "where": where, "at": some.START}
             if not both:
                 asked["cube"] = user
             wanted = await mine.search(mine.mos, query, **asked)

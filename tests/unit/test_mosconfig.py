@@ -307,6 +307,24 @@ def test_a_reranker_becomes_ours():
     assert found == {"reranker.kind": ("cosine", "MOS_RERANKER_BACKEND")}
 
 
+def test_modes_and_the_web_become_ours():
+    found = from_environment({"SEARCH_MODE": "Mixture"})
+    assert found == {"search.recipe": ("mixture", "SEARCH_MODE")}
+    assert from_environment({"SEARCH_MODE": "someone else's", "ENABLE_INTERNET": "true"}) == {}
+    keys = {"BOCHA_API_KEY": SECRET, "TAVILY_API_KEY": "t"}
+    assert from_environment(keys) == {}
+    assert from_environment({**keys, "ENABLE_INTERNET": "false"}) == {}
+    assert from_environment({**keys, "ENABLE_INTERNET": "true"}) == {
+        "web.kind": ("bocha", "ENABLE_INTERNET"), "web.api_key": (SECRET, "BOCHA_API_KEY"),
+    }  # fmt: skip
+    asked = {**keys, "ENABLE_INTERNET": "true", "INTERNET_SEARCH_BACKEND": "tavily"}
+    assert from_environment(asked) == {
+        "web.kind": ("tavily", "INTERNET_SEARCH_BACKEND"), "web.api_key": ("t", "TAVILY_API_KEY"),
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="another search engine"):
+        from_environment({"INTERNET_SEARCH_BACKEND": "xinyu"})
+
+
 def test_an_empty_config_says_nothing():
     assert translate({}) == {}
 

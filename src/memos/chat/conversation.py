@@ -31,8 +31,9 @@ from memos.ports.models import (
     Usage,
 )
 from memos.ports.stores import RecordStore
-from memos.retrieve.pipeline import Query, Retrieve, SearchResult
+from memos.retrieve.pipeline import Query, SearchResult
 from memos.retrieve.recipe import Recipe, named
+from memos.retrieve.search import Search
 from memos.types import Json, Memory, Place, Scope
 from memos.users.access import Gate
 
@@ -145,6 +146,12 @@ class _Context:
     degraded: tuple[str, ...]
 
 
+def metered(models: Sequence[ChatModel], meter: Meter, cube: str) -> ChatModel:
+    """Return models as one, asked in their order, whose calls are accounted to a cube."""
+    counted = [MeteredChat(model, meter, cube) for model in models]
+    return counted[0] if len(counted) == 1 else FallbackChat(*counted)
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """Talks with the configured models, in order of preference, about what is remembered."""
@@ -153,7 +160,7 @@ class Chat:
     meter: Meter
     gate: Gate
     records: RecordStore
-    retrieve: Retrieve
+    search: Search
     ingest: Ingest
     defaults: ChatDefaults
     now: Callable[[], datetime]
@@ -268,22 +275,21 @@ class Chat:
         liked = parse({"kind": _PREFERENCE})
         results: dict[str, SearchResult] = {}
 
-        async def look(what: str, where: Filter, limit: int) -> None:
+        async def look(what: str, where: Filter, limit: int, recipe: Recipe) -> None:
             query = Query(
-                text=asked.question, where=where, limit=limit, budget=None, recipe=asked.recipe,
-                dedup="exact", at=asked.at, as_of=None,
-                candidates=max(self.defaults.candidates, limit),
+                text=asked.question, where=where, limit=limit, budget=None, recipe=recipe,
+                dedup=recipe.dedup, at=asked.at, as_of=None,
+                candidates=max(self.defaults.candidates, limit), session=asked.session,
             )  # fmt: skip
-            results[what] = await self.retrieve.search(query, asked.reading)
+            results[what] = await self.search.search(query, asked.reading)
 
         # The question is embedded once: the second search finds its vector in the cache.
-        await look("memories", asked.where, asked.limit + shown + _PREFERENCES)
-        await look("preferences", liked, _PREFERENCES)
+        await look("memories", asked.where, asked.limit + shown + _PREFERENCES, asked.recipe)
+        await look("preferences", liked, _PREFERENCES, asked.recipe.alone())
         return results["memories"], results["preferences"]
 
     def _model(self, cube: str) -> ChatModel:
-        metered = [MeteredChat(model, self.meter, cube) for model in self.models]
-        return metered[0] if len(metered) == 1 else FallbackChat(*metered)
+        return metered(self.models, self.meter, cube)
 
     async def _remember(
         self, asked: _Asked, context: _Context, text: str, reply: Reply | None

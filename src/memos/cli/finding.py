@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
@@ -14,7 +14,7 @@ from memos.cli.session import Session, command
 if TYPE_CHECKING:
     from memos import MOS
     from memos.options import ListOptions, SearchOptions, Where
-    from memos.retrieve.pipeline import Hit, SearchResult
+    from memos.retrieve.pipeline import Hit, SearchResult, Why
     from memos.types import Memory
 
 _Cubes = Annotated[list[str] | None, typer.Option("--cube", help="Only in this cube; repeatable.")]
@@ -29,6 +29,7 @@ _Cube = Annotated[str | None, typer.Option(help="The cube that holds it.")]
 _SEARCH: Final = (
     'memos search "What must Zoe not eat?"',
     "memos search 什么时候报到 --limit 3 --explain",
+    'memos search "When did we plan the trip?" --neighbours 2 --internet',
     """memos search rent --filter '{"tags": {"contains": "home"}}' --as-of 2026-03-01 --json""",
 )
 _GET: Final = ("memos get 0199f3c2-6a0e-7cc1-9d5e-0d6a3b0a4f11",)
@@ -36,6 +37,10 @@ _LIST: Final = (
     "memos list --limit 20",
     """memos list --all --filter '{"created_at": {"gte": "2026-01-01"}}' --json""",
 )
+_REASONS: Final[Mapping[str, str]] = {
+    "no_chat": "no chat model is configured",
+    "no_session": "no --session was named",
+}
 _HISTORY: Final = ("memos history 0199f3c2-6a0e-7cc1-9d5e-0d6a3b0a4f11",)
 
 
@@ -56,23 +61,33 @@ def search(  # noqa: PLR0913 - typer reads the options from the signature
     filter_: _Filter = None,
     as_of: _AsOf = None,
     budget: Annotated[int | None, typer.Option(help="Tokens of all results together.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="fast, words or meaning.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="fast, balanced, fine, mixture, words or meaning.")
+    ] = None,
+    dedup: Annotated[str | None, typer.Option(help="exact, none, sim or mmr.")] = None,
+    neighbours: Annotated[
+        int | None, typer.Option(help="Turns before and after each result.")
+    ] = None,
+    internet: Annotated[bool, typer.Option("--internet", help="Ask the web, too.")] = False,
+    conversation: Annotated[
+        str | None, typer.Option("--session", help="The conversation that asks, for mixture.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each was found.")] = False,
 ) -> None:
     """Find what answers a question, best first."""
-    options: SearchOptions = {}
-    if limit is not None:
-        options["limit"] = limit
-    if cube:
-        options["cubes"] = cube
-    if filter_ is not None:
-        options["where"] = read_json(filter_, "--filter")
-    if as_of is not None:
-        options["as_of"] = as_of
-    if budget is not None:
-        options["budget"] = budget
-    if recipe is not None:
-        options["recipe"] = recipe
+    given = {
+        "limit": limit,
+        "cubes": cube or None,
+        "where": None if filter_ is None else read_json(filter_, "--filter"),
+        "as_of": as_of,
+        "budget": budget,
+        "recipe": recipe,
+        "dedup": dedup,
+        "neighbours": neighbours,
+        "internet": internet or None,
+        "session": conversation,
+    }
+    options = cast("SearchOptions", {name: v for name, v in given.items() if v is not None})
     with session.open() as mos:
         result = mos.search(query, **options)
     if session.as_json:
@@ -80,8 +95,7 @@ def search(  # noqa: PLR0913 - typer reads the options from the signature
         return
     _show_hits(result)
     if explain:
-        say(f"answerable: {result.answerable:.2f}")
-        _explain(result.hits)
+        _explain(result)
 
 
 def get(session: Session, *, id: _Id, cube: _Cube = None) -> None:
@@ -161,27 +175,69 @@ def _show_hits(result: SearchResult) -> None:
         say("nothing found")
     else:
         rows = [
-            (number, f"{hit.score:.3f}", hit.memory.text, _where(hit.memory))
+            (number, f"{hit.score:.3f}", _said(hit), _where(hit.memory))
             for number, hit in enumerate(result.hits, 1)
         ]
         table({"": "dim", "score": "dim", "memory": "", "source and id": "cyan"}, rows)
-    for lane in result.degraded:
-        say(f"without the lane {lane}: it failed")
+    for failure in result.degraded:
+        lane, _, code = failure.partition(": ")
+        say(f"without {lane}: {_REASONS.get(code, code)}")
 
 
-def _explain(hits: Sequence[Hit]) -> None:
-    for number, hit in enumerate(hits, 1):
-        lanes = ", ".join(f"{lane} #{rank + 1}" for lane, rank in hit.why.lanes.items())
+def _said(hit: Hit) -> str:
+    """Return a memory between its neighbours; what the web says has its title."""
+    if hit.memory.kind == "page":
+        return f"{hit.memory.title}\n{hit.memory.text}" if hit.memory.title else hit.memory.text
+    if not hit.neighbours:
+        return hit.memory.text
+    here = hit.memory.position or 0
+    before = [one for one in hit.neighbours if (one.position or 0) < here]
+    lines = [_line(one, " ") for one in before]
+    lines += [_line(hit.memory, ">")]
+    lines += [_line(one, " ") for one in hit.neighbours[len(before) :]]
+    return "\n".join(lines)
+
+
+def _line(memory: Memory, mark: str) -> str:
+    speaker = f"{memory.speaker}: " if memory.speaker else ""
+    return f"{mark} {speaker}{memory.text}"
+
+
+def _explain(result: SearchResult) -> None:
+    trace = result.trace
+    took = ", ".join(f"{step} {ms:.1f} ms" for step, ms in trace.timings_ms.items())
+    say(f"\nrecipe {trace.recipe}: {trace.candidates} candidates; {took}")
+    say(f"answerable: {result.answerable:.2f}")
+    for number, text in enumerate(trace.asked, 1):
+        say(f"also asked, as query {number}: {text}")
+    for number, hit in enumerate(result.hits, 1):
+        why = hit.why
         say(f"\n{number}. {' '.join(hit.memory.text.split())[:80]}")
-        say(f"   relativity: {hit.relativity:.2f}")
-        say(f"   lanes: {lanes or 'none'}   words: {', '.join(hit.why.words) or 'none'}")
-        table(
-            {"feature": "", "value": "", "adds to the score": ""},
-            [
-                (name, _number(hit.why.features, name), _number(hit.why.parts, name, "+"))
-                for name in dict.fromkeys((*hit.why.parts, *hit.why.features))
-            ],
-        )
+        say(f"   score {hit.score:.4f}, the sum of what its parts add; relativity "
+            f"{hit.relativity:.2f}")  # fmt: skip
+        say(f"   lanes: {', '.join(_lane(why, lane) for lane in why.lanes) or 'none'}")
+        say(f"   words: {', '.join(why.words) or 'none'}")
+        if hit.repeats:
+            say(f"   said again: {', '.join(memory.id for memory in hit.repeats)}")
+        if why.parts or why.features:
+            _parts(why)
+
+
+def _lane(why: Why, lane: str) -> str:
+    score = f" ({why.scores[lane]:.3f})" if lane in why.scores else ""
+    return f"{lane} #{why.lanes[lane] + 1}{score}"
+
+
+def _parts(why: Why) -> None:
+    """Show what adds to the score, the most first, and then what was only looked at."""
+    adding = sorted(why.parts, key=lambda name: -abs(why.parts[name]))
+    table(
+        {"feature": "", "value": "", "adds to the score": ""},
+        [
+            (name, _number(why.features, name), _number(why.parts, name, "+"))
+            for name in dict.fromkeys((*adding, *why.features))
+        ],
+    )
 
 
 def _number(values: Mapping[str, float], name: str, sign: str = "") -> str:

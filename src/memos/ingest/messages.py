@@ -58,6 +58,8 @@ def check_text(text: str, where: str) -> str:
         raise InvalidInput(
             f"{where}: null byte at character {text.index(chr(0))}; remove it", code="invalid_text"
         )
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -116,7 +118,8 @@ def _turn(message: object, where: str) -> Turn | None:
     if role not in ROLES:
         raise InvalidInput(f"{where}.role: {role!r} is none of {', '.join(sorted(ROLES))}")
     text, attachments = _content(fields.get("content"), f"{where}.content")
-    text = "\n".join(part for part in (text, *_calls(fields.get("tool_calls"), where)) if part)
+    if (calls := fields.get("tool_calls")) is not None:
+        text = "\n".join(part for part in (text, *_calls(calls, where)) if part)
     if role in _UNSPOKEN or not text.strip():
         return None
     extra: dict[str, Json] = {k: v for k, v in fields.items() if k not in _KNOWN}
@@ -197,8 +200,6 @@ def _part(part: Mapping[str, object], where: str) -> tuple[str, Json]:
 
 
 def _calls(calls: object, where: str) -> Iterator[str]:
-    if calls is None:
-        return
     if not isinstance(calls, Sequence) or isinstance(calls, str | bytes):
         raise InvalidInput(f"{where}.tool_calls: expected a list")
     for call in cast("Sequence[object]", calls):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple, Self
 from weakref import WeakValueDictionary
 
 import anyio
@@ -15,6 +17,7 @@ from memos._offload import Offload
 from memos.analysis import count_terms, index_text, passage_text
 from memos.errors import Conflict, InvalidInput
 from memos.ingest.overlap import repeated
+from memos.ingest.together import Line
 from memos.ports.models import Embedder
 from memos.ports.stores import RecordStore
 from memos.telemetry import span
@@ -22,6 +25,9 @@ from memos.types import Batch, Head, Memory, Place, Put, Receipt, Scope, Vector
 
 _ATTEMPTS: Final = 25
 """How often a session that keeps growing meanwhile is read again."""
+_ALONE: Final = nullcontext()
+_FEW: Final = 16
+"""Drafts of an add up to which it is worth doing together with others."""
 _INLINE_CHARACTERS: Final = 4_000
 """Up to here segmenting takes about as long as a thread hop."""
 
@@ -32,6 +38,19 @@ class Added:
 
     ids: tuple[str, ...]
     stored: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, outcomes: Iterable[tuple[str, bool]]) -> Self:
+        """Make it of where each is stored, and whether this call stored it."""
+        pairs = list(outcomes)
+        return cls(tuple(id for id, _ in pairs), tuple(stored for _, stored in pairs))
+
+
+class _Add(NamedTuple):
+    """What one call adds, and what its caller may do."""
+
+    drafts: Sequence[Memory]
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +65,9 @@ class Ingest:
     _sessions: WeakValueDictionary[Place, anyio.Lock] = field(
         default_factory=WeakValueDictionary[Place, anyio.Lock]
     )
+    _lines: WeakValueDictionary[tuple[str, str], Line[_Add, Added]] = field(
+        default_factory=WeakValueDictionary[tuple[str, str], Line[_Add, Added]]
+    )
 
     async def add(self, drafts: Sequence[Memory], scope: Scope, batch_id: str | None) -> Added:
         """Store the drafts, each once.
@@ -56,6 +78,8 @@ class Ingest:
         """
         place = drafts[0].place
         keyed = all(draft.keys for draft in drafts)
+        if keyed and batch_id is None and _few(drafts, place) and scope.may(place.cube, "write"):
+            return await self._line(place).run(_Add(drafts, scope))
         said = all(
             draft.place == place and draft.kind == "turn" and not draft.id for draft in drafts
         )
@@ -72,6 +96,24 @@ class Ingest:
                     if conflict.code != "head_moved" or attempt == _ATTEMPTS - 1:
                         raise
         raise AssertionError
+
+    def _line(self, place: Place) -> Line[_Add, Added]:
+        """Return where small adds to a cube wait for each other."""
+        key = (place.account, place.cube)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(self._together)
+        return line
+
+    async def _together(self, adds: Sequence[_Add]) -> list[Added]:
+        """Store keyed drafts of several adds to one cube; to do it again is harmless."""
+        drafts = [draft for add in adds for draft in add.drafts]
+        scope = adds[0].scope  # whoever stands in the line may write the cube, and no more is asked
+        known = await self._held(drafts, scope)
+        writing = self._line(drafts[0].place).writing(len(adds))
+        added = await self._store(drafts, known, scope, None, hold=writing)
+        outcome = iter(zip(added.ids, added.stored, strict=True))
+        return [Added.of(islice(outcome, len(add.drafts))) for add in adds]
 
     async def change(
         self, memory: Memory, scope: Scope, expect: int, batch_id: str | None = None
@@ -118,6 +160,7 @@ class Ingest:
         *,
         heads: tuple[Head, ...] = (),
         vectors: dict[str, Vector] | None = None,
+        hold: AbstractContextManager[object] = _ALONE,
     ) -> Added:
         now = self.now()
         fresh = [
@@ -137,12 +180,13 @@ class Ingest:
             heads=heads,
             expect=dict.fromkeys(named, 0),
         )  # fmt: skip
-        receipt = await self.records.apply(batch, scope)
+        with hold:
+            receipt = await self.records.apply(batch, scope)
         if receipt.repeated:
             return Added(receipt.ids, (False,) * len(receipt.ids))
         written = iter(zip(receipt.ids, receipt.stored, strict=True))
         outcome = [next(written) if holder is None else (holder, False) for holder in known]
-        return Added(tuple(id for id, _ in outcome), tuple(stored for _, stored in outcome))
+        return Added.of(outcome)
 
     def _stamped(self, draft: Memory, now: datetime) -> Memory:
         return structs.replace(
@@ -172,3 +216,8 @@ class Ingest:
         if sum(map(len, texts)) > _INLINE_CHARACTERS:
             return await self._offload.run(work)
         return work()
+
+
+def _few(drafts: Sequence[Memory], place: Place) -> bool:
+    """Whether these are few enough to go with others, and none was named by its caller."""
+    return len(drafts) <= _FEW and all(d.place == place and not d.id for d in drafts)

@@ -24,6 +24,7 @@ from memos.ports.stores import (
     VectorIndex,
 )
 from memos.ports.transfer import Transfer
+from memos.ports.web import WebSearch
 
 
 class Role(StrEnum):
@@ -40,6 +41,7 @@ class Role(StrEnum):
     EMBEDDER = "embedder"
     CHAT = "chat"
     RERANKER = "reranker"
+    WEB = "web"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Opened:
     reranker: Reranker | None = None
     transfer: Transfer | None = None
     pulse: Callable[[], Awaitable[Pulse]] | None = None
+    web: WebSearch | None = None
 
 
 S = TypeVar("S", bound=BaseModel)

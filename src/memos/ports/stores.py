@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memos.buckets import Rate
+from memos.dates import Span
 from memos.filters import Filter
 from memos.types import (
     ApiKey,
@@ -302,6 +303,10 @@ class Feature(StrEnum):
     BM25_SESSION = "bm25_session"
     SPEAKER = "speaker"
     REPLY = "reply"
+    PERSONAL = "personal"
+    PREFERENCE = "preference"
+    CONCRETE = "concrete"
+    TIME = "time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +350,7 @@ class Question:
         at: The moment of the question; memories expired by then are left out.
         as_of: Ask the state known at that instant instead of the live one.
         limit: Candidates of each lane.
+        times: The days that the query asks about.
     """
 
     vector: Vector | None
@@ -355,6 +361,7 @@ class Question:
     at: datetime
     as_of: datetime | None
     limit: int
+    times: tuple[Span, ...] = ()
 
 
 class FeatureIndex(Protocol):

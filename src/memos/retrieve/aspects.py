@@ -22,6 +22,20 @@ def aspects(question: str) -> tuple[str, ...]:
         >>> aspects("Where does Ann live?")
         ()
     """
-    sentences = (found.group().strip() for found in _SENTENCE.finditer(question))
-    telling = tuple(one for one in sentences if len(count_terms(one)) >= _FEWEST_TERMS)
+    telling = tuple(one for one in _sentences(question) if len(count_terms(one)) >= _FEWEST_TERMS)
     return telling if 1 < len(telling) <= MOST else ()
+
+
+def asking(question: str) -> str:
+    """Return the sentences that ask, or everything if none does: what leads up to them asks not.
+
+    Example:
+        >>> asking("I watched a film yesterday. Who went to Rome last May?")
+        'Who went to Rome last May?'
+    """
+    return " ".join(one for one in _sentences(question) if one[-1] in "?？") or question
+
+
+def _sentences(text: str) -> list[str]:
+    found = (match.group().strip() for match in _SENTENCE.finditer(text))
+    return [sentence for sentence in found if sentence]

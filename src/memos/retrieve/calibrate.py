@@ -24,18 +24,23 @@ _NOTHING: Final = -4.0
 """A logistic regression of being evidence on both, over labelled conversations, rounded."""
 
 
-def relativity(part: Features, row: int) -> float:
-    """Return how good a candidate is by itself, from 0 to 1.
+def relativity(part: Features, rows: NDArray[np.intp]) -> list[float]:
+    """Return how good candidates are by themselves, from 0 to 1.
 
     About how often one that looks like it is evidence for the question. Without vectors the words
     count twice.
     """
-    held = sum(part.terms.get(term, 0.0) for term, holds in part.words.items() if holds[row])
-    covered = _share(held, sum(part.terms.values()))
+    covered = np.zeros(len(rows), np.float64)
+    whole = sum(part.terms.values())
+    if whole > 0:
+        for term, holds in part.words.items():
+            covered += holds[rows] * (part.terms.get(term, 0.0) / whole)
     if Feature.COSINE not in part.columns or part.spread <= 0:
-        return _logistic(2 * _COVERED * covered + _NOTHING)
-    cosine = (float(part.columns[Feature.COSINE][row]) - part.background) / part.spread
-    return _logistic(_COSINE * cosine + _COVERED * covered + _NOTHING)
+        certain = 2 * _COVERED * covered + _NOTHING
+    else:
+        cosine = (part.columns[Feature.COSINE][rows] - part.background) / part.spread
+        certain = _COSINE * cosine + _COVERED * covered + _NOTHING
+    return [_logistic(value) for value in certain.tolist()]
 
 
 def answerable(found: Sequence[Features], evidence: Column, asked: Column) -> float:

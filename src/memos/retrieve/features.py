@@ -11,20 +11,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memos.analysis import count_terms, index_text, words
+from memos.dates import Span
 from memos.errors import InvalidInput
 from memos.filters import EVERYTHING, And, Filter, Not, Or, Test, matches
 from memos.ports import refusals
 from memos.ports.stores import Feature, Features, Question, RecordStore, TextIndex, VectorIndex
 from memos.relevance import (
+    CUES,
     NEIGHBOUR_WEIGHT,
     NOMINATING,
     SPANS,
+    TOLD_WITHIN,
     WIDEST,
     backdrop,
     centred,
@@ -32,9 +36,11 @@ from memos.relevance import (
     length_norm,
     rarity,
     saturation,
+    timeliness,
     without_names,
 )
 from memos.telemetry import span
+from memos.traits import traits
 from memos.types import Memory, Place, Scope, Statistics, Vector
 
 Column = NDArray[np.float32]
@@ -66,18 +72,23 @@ class LaneFeatures:
         terms, asked = list(question.terms), replace(question, where=_unexpired(question))
         with span("lane_seconds", lane="text"):
             holding = await self._holding(terms, asked, scope)
+        times = tuple(days.by(statistics.newest) for days in question.times)
         with span("lane_seconds", lane="vector"):
             nearest = await self._nearest(asked, scope)
-        anchors = sorted({*holding, *nearest})
+        with span("lane_seconds", lane="time"):
+            told = await self._told(replace(asked, times=times), scope)
+        anchors = sorted({*holding, *nearest, *told})
         near = await self.records.around(anchors, scope, _REACH) if anchors else []
         hood = _Neighbourhood(near, statistics)
-        beside = hood.windows(holding, SPANS[NOMINATING]) | hood.windows(nearest, 1)
+        beside = hood.windows(holding, SPANS[NOMINATING]) | hood.windows(nearest, 1) | {*told}
         ids = sorted(id for id in beside if matches(asked.where, hood[id]))
         if ids and question.vector is not None:
             seen = sorted(hood.windows(ids, 1))
             hood.vectors = await self.records.vectors(seen, scope, question.embedder)
-        columns = hood.columns(ids, question)
+        columns = hood.columns(ids, replace(question, times=times))
         lanes, words_held = _lanes(ids, columns, nearest), hood.words(ids, terms)
+        if told:
+            lanes["time"] = _ranks(ids, told)
         sessions = hood.sessions(ids)
         weights = {
             term: weight * rarity(statistics.documents, statistics.frequencies[term])
@@ -109,6 +120,25 @@ class LaneFeatures:
             return []
         (found,) = await self.vectors.nearest([asked.vector], scope, asked.where, asked.limit)
         return [scored.id for scored in found]
+
+    async def _told(self, asked: Question, scope: Scope) -> list[str]:
+        """Return the nearest of what was said on the days asked about, or soon after."""
+        if asked.vector is None or not asked.times:
+            return []
+        said = Or(tuple(_said_around(span) for span in asked.times))
+        where = And((asked.where, said))
+        (found,) = await self.vectors.nearest([asked.vector], scope, where, asked.limit)
+        return [scored.id for scored in found]
+
+
+def _said_around(span: Span) -> Filter:
+    first, last = (date.fromordinal(day) for day in (span.first, span.last + TOLD_WITHIN))
+    return And(
+        (
+            Test("valid_from", "gte", first.isoformat()),
+            Test("valid_from", "lt", (last + timedelta(days=1)).isoformat()),
+        )
+    )
 
 
 def _unexpired(question: Question) -> Filter:
@@ -218,7 +248,18 @@ class _Neighbourhood:
         columns[Feature.REPLY] = np.array(
             [is_reply(self._memories[id].speaker) for id in ids], np.float32
         )
-        return columns
+        return columns | self._traits(ids, question.times)
+
+    def _traits(self, ids: Sequence[str], times: tuple[Span, ...]) -> dict[Feature, Column]:
+        told = [traits(self._memories[id]) for id in ids]
+        found = {
+            feature: np.array([bool(one.cues & cue) for one in told], np.float32)
+            for feature, cue in CUES.items()
+        }
+        if times:
+            days = np.array([one[1:] for one in told], np.int32).reshape(len(told), 3)
+            found[Feature.TIME] = timeliness(times, *days.T)
+        return found
 
     def _window(self, id: str, span: int) -> list[str]:
         chain, index = self._chain[id]

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-import anyio
 from msgspec import structs
 
 from memos.analysis import query_terms, words
+from memos.dates import spans
 from memos.errors import ConfigError, InvalidInput, UpstreamError
 from memos.filters import Filter, matches
 from memos.ports.models import Embedder, Reranker
-from memos.ports.stores import FeatureIndex, Features, Question, RecordStore
-from memos.retrieve.aspects import aspects
-from memos.retrieve.pack import Dedup, pack
+from memos.ports.stores import Feature, FeatureIndex, Features, Question, RecordStore
+from memos.relevance import NOMINATING
+from memos.retrieve.aspects import asking, aspects
+from memos.retrieve.neighbours import beside, fitting
+from memos.retrieve.pack import POOL, Dedup, Key, full, pack, room
 from memos.retrieve.recipe import Recipe
 from memos.retrieve.rerank import RERANKED, Reranked, rerank
 from memos.retrieve.score import Order, Ranked
+from memos.retrieve.together import together
 from memos.telemetry import observe, span
 from memos.types import Memory, Scope, Vector
 
 _SPARE: Final = 1.2
 """How many more rows than hits are read at first, so that dropped ones have a successor."""
+_RANKED_BY: Final[Mapping[str, Sequence[Feature]]] = {
+    "text": (Feature.BM25, NOMINATING),
+    "vector": (Feature.COSINE,),
+    "window": (Feature.COSINE_NEAR,),
+}
+"""The features whose sum orders a lane."""
 _TOKENS_PER_MEMORY: Final = 20
 """A low guess; how many memories may fit into a token budget."""
 
@@ -45,6 +54,9 @@ class Query:
         as_of: Answer from what was known at that instant.
         candidates: How many each lane nominates.
         rerank: Let the reranker, if there is one, put the best in order.
+        neighbours: How many turns before and after a hit are shown with it.
+        internet: Ask the web, too.
+        session: The conversation in which it is asked; it selects nothing.
     """
 
     text: str
@@ -57,6 +69,9 @@ class Query:
     as_of: datetime | None
     candidates: int
     rerank: bool = True
+    neighbours: int = 0
+    internet: bool = False
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,7 @@ class Why:
 
     Attributes:
         lanes: Lane -> its rank there, from 0.
+        scores: Lane -> what it was ranked by there, where the lane has a number for it.
         parts: What each feature added to the score.
         features: The features themselves: cosines, BM25 of the turn and of its windows, ...
         words: The query's index terms that the text holds.
@@ -74,6 +90,7 @@ class Why:
     parts: Mapping[str, float]
     features: Mapping[str, float]
     words: tuple[str, ...]
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,7 @@ class Hit:
         repeats: Memories of the same words by the same speaker, with sources of their own.
         relativity: From 0 to 1, about how often a memory that looks like this is evidence for the
             question; compares hits of any searches and cubes, so that it can be cut at a bound.
+        neighbours: Turns around it in its session, in their order, if they were asked for.
     """
 
     memory: Memory
@@ -94,15 +112,20 @@ class Hit:
     why: Why
     repeats: tuple[Memory, ...] = ()
     relativity: float = 0.0
+    neighbours: tuple[Memory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a search did: milliseconds by step, candidates that were scored, the recipe."""
+    """What a search did: milliseconds by step, candidates that were scored, the recipe.
+
+    ``asked`` is what a model had searched for beside the question.
+    """
 
     timings_ms: Mapping[str, float]
     candidates: int
     recipe: str
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +200,7 @@ class Retrieve:
         clock.mark("prepare")
         found, *sentences = await self._features(questions, scope)
         clock.mark("features")
-        order = Order(found, query.recipe, sentences)
+        order = Order(found, query.recipe.asked(query.text), sentences)
         clock.mark("score")
         if self.reranker is not None and query.rerank:
             rows = await self._read(order.keys(RERANKED), query, scope)
@@ -188,6 +211,31 @@ class Retrieve:
         clock.mark("read")
         trace = Trace(clock.steps, len(order), query.recipe.name)
         return SearchResult(hits, degraded, trace, order.answerable)
+
+    async def cut(self, hits: Sequence[Hit], query: Query, scope: Scope) -> tuple[Hit, ...]:
+        """Return what fits of hits that were found already, in their order, as ``query`` wants."""
+        by_key = {(hit.memory.place.cube, hit.memory.id): hit for hit in hits}
+        rows = {key: hit.memory for key, hit in by_key.items()}
+        packed = pack(
+            rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup,
+            vectors=await self._vectors(rows, query, scope),
+        )  # fmt: skip
+        keys = [(group[0].place.cube, group[0].id) for group in packed]
+        near = await self._found(keys, query, scope, query.neighbours) if query.neighbours else []
+        shown = _neighbours(packed, near, query)
+        return tuple(
+            replace(by_key[key], repeats=tuple(group[1:]), neighbours=shown.get(key, ()))
+            for key, group in zip(keys, packed, strict=True)
+        )
+
+    async def read(self, keys: Sequence[Key], query: Query, scope: Scope) -> Mapping[Key, Memory]:
+        """Return those memories that the scope and the query allow to be seen at its moment."""
+        rows = await self._read(keys, query, scope)
+        return {
+            key: memory
+            for key, memory in rows.items()
+            if memory.expires_at is None or memory.expires_at > query.at
+        }
 
     async def _prepare(self, query: Query) -> tuple[list[Question], tuple[str, ...]]:
         """Return the question, its sentences where they ask for several things, and what failed."""
@@ -203,11 +251,13 @@ class Retrieve:
                     raise
                 degraded = (f"vector: {error.code}",)
         speakers = words(query.text)
+        times = spans(asking(query.text), query.at.date())
         questions = [
             Question(
                 vector, "" if vector is None else self.embedder.name,
                 query_terms(text) if query.recipe.text else {},
                 speakers, query.where, query.at, query.as_of, query.candidates,
+                times,
             )
             for text, vector in zip(texts, vectors, strict=True)
         ]  # fmt: skip
@@ -218,50 +268,77 @@ class Retrieve:
         cubes = sorted(scope.grants)
         if len(cubes) == len(questions) == 1:
             return [[await self.features.features(questions[0], cubes[0], scope)]]
-        found: dict[tuple[int, str], Features] = {}
+        wanted = [(question, cube) for question in questions for cube in cubes]
 
-        async def look(number: int, cube: str) -> None:
+        def look(question: Question, cube: str) -> Callable[[], Awaitable[Features]]:
             narrowed = scope if len(cubes) == 1 else self.narrow(scope, cube)
-            found[number, cube] = await self.features.features(questions[number], cube, narrowed)
+            return lambda: self.features.features(question, cube, narrowed)
 
-        async with anyio.create_task_group() as tasks:
-            for number in range(len(questions)):
-                for cube in cubes:
-                    tasks.start_soon(look, number, cube)
-        return [[found[number, cube] for cube in cubes] for number in range(len(questions))]
+        found = await together(*(look(question, cube) for question, cube in wanted))
+        size = len(cubes)
+        return [found[start : start + size] for start in range(0, len(found), size)]
 
     async def _hits(self, order: Order | Reranked, query: Query, scope: Scope) -> tuple[Hit, ...]:
         most = query.limit if query.budget is None else query.budget // _TOKENS_PER_MEMORY + 1
-        want = min(len(order), int(min(most, query.limit) * _SPARE) + 4)
+        spare = POOL if query.dedup == "mmr" else _SPARE
+        want = min(len(order), int(min(most, query.limit) * spare) + 4)
         while True:
-            rows = await self._read(order.keys(want), query, scope)
-            packed = pack(rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup)
-            if len(packed) >= query.limit or want == len(order):
+            keys = order.keys(want)
+            found = await self._found(keys, query, scope, query.neighbours)
+            rows = _held(keys, found, query)
+            packed = pack(
+                rows.values(), limit=query.limit, budget=query.budget, dedup=query.dedup,
+                vectors=await self._vectors(rows, query, scope),
+            )  # fmt: skip
+            left = room(query.budget, [first for first, *_ in packed])
+            if len(packed) >= query.limit or want == len(order) or full(left):
                 break
             want = min(len(order), want * 4)
-        rank_of = {key: rank for rank, key in enumerate(order.keys(want))}
+        rank_of = {key: rank for rank, key in enumerate(keys)}
+        shown = _neighbours(packed, found, query)
         return tuple(
-            _hit(order[rank_of[memory.place.cube, memory.id]], memory, tuple(repeats))
+            _hit(order[rank_of[key]], memory, tuple(repeats), shown.get(key, ()))
             for memory, *repeats in packed
+            for key in [(memory.place.cube, memory.id)]
         )
 
-    async def _read(
-        self, keys: Sequence[tuple[str, str]], query: Query, scope: Scope
-    ) -> dict[tuple[str, str], Memory]:
+    async def _read(self, keys: Sequence[Key], query: Query, scope: Scope) -> dict[Key, Memory]:
         """Read candidates; those that moved on since their lanes looked are left out."""
+        return _held(keys, await self._found(keys, query, scope), query)
+
+    async def _found(
+        self, keys: Sequence[Key], query: Query, scope: Scope, around: int = 0
+    ) -> list[Memory]:
+        """Return candidates as the store has them, with those up to ``around`` places from them."""
         if not keys:
-            return {}
+            return []
         ids = list(dict.fromkeys(id for _, id in keys))
-        if query.as_of is None:
-            found = await self.records.get(ids, scope)
-        else:
-            found = await self._past(ids, query.as_of, scope)
-        rows = {
-            (memory.place.cube, memory.id): memory
-            for memory in found
-            if memory.retired_at is None and matches(query.where, memory)
+        if query.as_of is not None:
+            return await self._past(ids, query.as_of, scope)
+        if around:
+            return await self.records.around(ids, scope, around)
+        return await self.records.get(ids, scope)
+
+    async def _vectors(
+        self, rows: Mapping[Key, Memory], query: Query, scope: Scope
+    ) -> Mapping[Key, Vector]:
+        """Return the vectors of candidates, if likeness counts; versions of the past have none."""
+        if query.dedup not in ("sim", "mmr") or query.as_of is not None or not rows:
+            return {}
+        ids: dict[str, list[str]] = {}
+        for cube, id in rows:
+            ids.setdefault(cube, []).append(id)
+
+        def look(cube: str) -> Callable[[], Awaitable[Mapping[str, Vector]]]:
+            narrowed = scope if len(scope.grants) == 1 else self.narrow(scope, cube)
+            return lambda: self.records.vectors(ids[cube], narrowed, self.embedder.name)
+
+        found = await together(*map(look, ids))
+        return {
+            (cube, id): vector
+            for cube, held in zip(ids, found, strict=True)
+            for id, vector in held.items()
         }
-        return {key: rows[key] for key in keys if key in rows}
 
     async def _past(self, ids: Sequence[str], as_of: datetime, scope: Scope) -> list[Memory]:
         versions = [version for id in ids for version in await self.records.history(id, scope)]
@@ -274,6 +351,32 @@ class Retrieve:
         ]
 
 
-def _hit(ranked: Ranked, memory: Memory, repeats: tuple[Memory, ...]) -> Hit:
-    why = Why(ranked.lanes, ranked.parts, ranked.features, ranked.words)
-    return Hit(memory, ranked.score, why, repeats, ranked.relativity)
+def _hit(
+    ranked: Ranked, memory: Memory, repeats: tuple[Memory, ...], neighbours: tuple[Memory, ...]
+) -> Hit:
+    scores = {
+        lane: sum(ranked.features.get(feature, 0.0) for feature in _RANKED_BY[lane])
+        for lane in ranked.lanes
+        if lane in _RANKED_BY
+    }
+    why = Why(ranked.lanes, ranked.parts, ranked.features, ranked.words, scores)
+    return Hit(memory, ranked.score, why, repeats, ranked.relativity, neighbours)
+
+
+def _held(keys: Sequence[Key], found: Sequence[Memory], query: Query) -> dict[Key, Memory]:
+    rows = {
+        (memory.place.cube, memory.id): memory
+        for memory in found
+        if memory.retired_at is None and matches(query.where, memory)
+    }
+    return {key: rows[key] for key in keys if key in rows}
+
+
+def _neighbours(
+    packed: Sequence[Sequence[Memory]], found: Sequence[Memory], query: Query
+) -> Mapping[Key, tuple[Memory, ...]]:
+    if not query.neighbours:
+        return {}
+    hits = [group[0] for group in packed]
+    around = beside(hits, found, query.neighbours, query.where, query.at)
+    return fitting(packed, around, room(query.budget, hits))

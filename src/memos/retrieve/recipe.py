@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from memos.errors import InvalidInput
 from memos.ports.stores import Feature
+from memos.retrieve.pack import Dedup
+from memos.traits import asks_advice
 
 _MEANING: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
 
@@ -25,6 +27,10 @@ class Recipe:
         leading: What it counts to be the best candidate of a session, or close to that: other
             sessions may tell more than the second best turn of the same one.
         aspects: What the sentences of a question count by themselves, as a share of the whole.
+        advice: What features count instead where the question asks what to do or to choose.
+        dedup: What counts as said before when a call does not say.
+        thinks: A chat model asks further questions and says whether what was found suffices.
+        recalls: What such searches found for earlier turns of the conversation is merged.
     """
 
     name: str
@@ -33,11 +39,25 @@ class Recipe:
     session: float = 0.0
     leading: float = 0.0
     aspects: float = 0.0
+    advice: Mapping[Feature, float] = field(default_factory=dict[Feature, float])
+    dedup: Dedup = "exact"
+    thinks: bool = False
+    recalls: bool = False
 
     @property
     def meaning(self) -> bool:
         """Whether the query has to be embedded."""
         return not _MEANING.isdisjoint(self.weights)
+
+    def asked(self, question: str) -> Recipe:
+        """Return the recipe with the weights for what is asked."""
+        if not self.advice or not asks_advice(question):
+            return self
+        return replace(self, weights={**self.weights, **self.advice})
+
+    def alone(self) -> Recipe:
+        """Return the recipe without a model's help and without earlier turns."""
+        return replace(self, thinks=False, recalls=False)
 
     def without(self, part: str) -> Recipe:
         """Return the recipe without one of its parts, to see what that is worth.
@@ -58,6 +78,7 @@ class Recipe:
             leading=0.0 if part == "leading" else self.leading,
             aspects=0.0 if part == "aspects" else self.aspects,
             weights={f: w for f, w in self.weights.items() if f != part},
+            advice={f: w for f, w in self.advice.items() if f != part},
         )
 
     @property
@@ -69,10 +90,11 @@ class Recipe:
             "leading": self.leading,
             "aspects": self.aspects,
         }
-        return (*(name for name, weight in alone.items() if weight), *map(str, self.weights))
+        named = dict.fromkeys(map(str, (*self.weights, *self.advice)))
+        return (*(name for name, weight in alone.items() if weight), *named)
 
 
-RECIPES: Final[Mapping[str, Recipe]] = {
+_PLAIN: Final[Mapping[str, Recipe]] = {
     recipe.name: recipe
     for recipe in (
         Recipe(
@@ -83,14 +105,26 @@ RECIPES: Final[Mapping[str, Recipe]] = {
                 Feature.COSINE_NEAR: 0.8,
                 Feature.SPEAKER: 1.5,
                 Feature.REPLY: -1.0,
+                Feature.PERSONAL: 1.0,
+                Feature.CONCRETE: 0.8,
+                Feature.TIME: 5.0,
             },
-            session=0.5,
+            session=0.8,
             leading=0.7,
             aspects=0.5,
+            advice={Feature.PREFERENCE: 1.0, Feature.CONCRETE: 0.0},
         ),
         Recipe("words", 1.0, {}),
         Recipe("meaning", 0.0, {Feature.COSINE: 1.0}),
     )
+}
+
+_FAST: Final = _PLAIN["fast"]
+RECIPES: Final[Mapping[str, Recipe]] = {
+    **_PLAIN,
+    "balanced": replace(_FAST, name="balanced", dedup="sim"),
+    "fine": replace(_FAST, name="fine", dedup="sim", thinks=True),
+    "mixture": replace(_FAST, name="mixture", recalls=True),
 }
 
 

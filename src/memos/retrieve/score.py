@@ -18,6 +18,8 @@ from memos.retrieve.recipe import Recipe
 
 Column = NDArray[np.float32]
 _EVIDENCE: Final = ("text", Feature.COSINE, Feature.COSINE_NEAR)
+_SHOWN: Final = 16
+"""How many candidates are worked out with their reasons at first: about as many as are read."""
 _STANDARDISED: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
 
 
@@ -66,6 +68,7 @@ class Order:
             aspects: Those of its sentences, each cube by cube as in ``found``.
         """
         self._found = found
+        self._shown: list[Ranked] = []
         self._starts = list(accumulate((len(part.ids) for part in found), initial=0))
         self._parts = _contributions(found, recipe)
         nothing = np.zeros(self._starts[-1], np.float32)
@@ -92,24 +95,45 @@ class Order:
         return len(self._order)
 
     def __getitem__(self, rank: int) -> Ranked:
-        at = self._order[rank]
-        part, row = self._candidate(at)
-        ranks = {name: int(values[row]) for name, values in part.lanes.items()}
-        return Ranked(
-            cube=part.cube,
-            id=part.ids[row],
-            score=float(self._scores[at]),
-            relativity=relativity(part, row),
-            parts={name: float(column[at]) for name, column in self._parts.items()},
-            features={str(name): float(column[row]) for name, column in part.columns.items()},
-            lanes={name: rank for name, rank in ranks.items() if rank >= 0},
-            words=tuple(term for term, holds in part.words.items() if holds[row]),
-        )
+        if rank >= len(self._shown):
+            start, end = len(self._shown), max(_SHOWN, 2 * len(self._shown), rank + 1)
+            self._shown += self._reasons(self._order[start:end])
+        return self._shown[rank]
 
     def keys(self, count: int) -> list[tuple[str, str]]:
         """Return (cube, id) of the first ``count``."""
         chosen = map(self._candidate, self._order[:count])
         return [(part.cube, part.ids[row]) for part, row in chosen]
+
+    def _reasons(self, chosen: Sequence[int]) -> list[Ranked]:
+        """Return some candidates with all that is known of them; many at once cost little more."""
+        found: dict[int, Ranked] = {}
+        for cube, (part, start) in enumerate(zip(self._found, self._starts, strict=False)):
+            mine = [at for at in chosen if start <= at < self._starts[cube + 1]]
+            if mine:
+                found |= zip(mine, self._of_cube(part, np.array(mine), start), strict=True)
+        return [found[at] for at in chosen]
+
+    def _of_cube(self, part: Features, at: NDArray[np.intp], start: int) -> list[Ranked]:
+        rows = at - start
+        columns = [(str(name), column[rows].tolist()) for name, column in part.columns.items()]
+        parts = [(name, column[at].tolist()) for name, column in self._parts.items()]
+        lanes = [(name, ranks[rows].tolist()) for name, ranks in part.lanes.items()]
+        words = [(term, holds[rows].tolist()) for term, holds in part.words.items()]
+        scores, good = self._scores[at].tolist(), relativity(part, rows)
+        return [
+            Ranked(
+                cube=part.cube,
+                id=part.ids[row],
+                score=scores[n],
+                relativity=good[n],
+                parts={name: values[n] for name, values in parts},
+                features={name: values[n] for name, values in columns},
+                lanes={name: ranks[n] for name, ranks in lanes if ranks[n] >= 0},
+                words=tuple(term for term, holds in words if holds[n]),
+            )
+            for n, row in enumerate(cast("list[int]", rows.tolist()))
+        ]
 
     def _candidate(self, at: int) -> tuple[Features, int]:
         cube = bisect_right(self._starts, at) - 1 if len(self._found) > 1 else 0
@@ -125,6 +149,8 @@ def _contributions(found: Sequence[Features], recipe: Recipe) -> dict[str, Colum
         )
         parts["text"] = recipe.text * _standardised(text)
     for feature, weight in recipe.weights.items():
+        if not weight or not any(feature in part.columns for part in found):
+            continue
         column = _column(found, feature)
         parts[str(feature)] = weight * (
             _standardised(column) if feature in _STANDARDISED else column
@@ -136,7 +162,7 @@ def _together(found: Sequence[Features], scores: Column) -> Column:
     """Return, for every candidate, the log of the sum of e^score over its session's candidates.
 
     One strong turn lifts its session as much as several fair ones do, and a long session of weak
-    ones not at all.
+    ones not at all: the sum is over the root of their number, between a sum and a mean.
     """
     starts = list(accumulate((len(part.ids) for part in found), initial=0))
     together = np.empty(len(scores), np.float32)
@@ -146,7 +172,8 @@ def _together(found: Sequence[Features], scores: Column) -> Column:
             continue
         weights = np.exp(scores[start:end].astype(np.float64))
         sums = np.bincount(part.sessions, weights=weights)
-        together[start:end] = np.log(sums[part.sessions])
+        means = sums / np.sqrt(np.maximum(np.bincount(part.sessions), 1))
+        together[start:end] = np.log(means[part.sessions])
     return together
 
 

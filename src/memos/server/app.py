@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Unpack
 
 import anyio
 from fastapi import FastAPI
@@ -14,8 +14,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from memos import __version__
 from memos import settings as configuration
 from memos.buckets import Buckets, Rate
-from memos.build import Engine, new_id, open_engine
-from memos.ports.models import ChatModel, Embedder, Reranker
+from memos.build import Engine, OwnModels, new_id, open_engine
 from memos.server import problems
 from memos.server.compat.envelopes import formed
 from memos.server.compat.routers import DIALECT_ROUTERS
@@ -37,18 +36,12 @@ _TOLD: Final = ("ETag", "Retry-After", "X-Trace-Id", "X-Memos-Dump", "Content-Di
 """Headers that pages of other origins may send and see."""
 
 
-def create_app(
-    settings: Settings,
-    *,
-    embedder: Embedder | None = None,
-    chat: ChatModel | None = None,
-    reranker: Reranker | None = None,
-) -> FastAPI:
+def create_app(settings: Settings, **own: Unpack[OwnModels]) -> FastAPI:
     """Return the application; models that are given stand in place of the configured ones."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_engine(settings, embedder=embedder, chat=chat, reranker=reranker) as engine:
+        async with open_engine(settings, **own) as engine:
             app.state.tenants = await _tenants(engine)
             app.state.stopping = stopping = anyio.Event()
             with listen(app.state.metrics), hearing(stopping):

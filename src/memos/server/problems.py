@@ -80,7 +80,7 @@ def of_error(error: MemosError) -> Problem:
     status = error.status
     if isinstance(error, RateLimited) and error.service == "memos":
         status = HTTPStatus.TOO_MANY_REQUESTS  # it is we who refuse, not a service behind us
-    if error.code == "no_reranker":
+    if error.code in ("no_reranker", "no_web"):
         status = HTTPStatus.UNPROCESSABLE_ENTITY  # who asks for none is served
     if error.code == "no_chat_model":
         status = HTTPStatus.SERVICE_UNAVAILABLE

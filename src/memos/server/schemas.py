@@ -230,6 +230,9 @@ class SearchIn(In):
     at: Moment | None = None
     as_of: Moment | None = None
     rerank: bool | None = None
+    neighbours: Annotated[int, Field(ge=0, le=20)] | None = None
+    internet: bool | None = None
+    session: Name | None = None
 
 
 class WhyOut(BaseModel):
@@ -239,6 +242,7 @@ class WhyOut(BaseModel):
     parts: dict[str, float]
     features: dict[str, float]
     words: list[str]
+    scores: dict[str, float]
     model_config = ConfigDict(extra="allow")
 
 
@@ -250,6 +254,7 @@ class HitOut(BaseModel):
     why: WhyOut
     repeats: list[MemoryOut]
     relativity: float
+    neighbours: list[MemoryOut]
     model_config = ConfigDict(extra="allow")
 
 
@@ -259,6 +264,7 @@ class TraceOut(BaseModel):
     timings_ms: dict[str, float]
     candidates: int
     recipe: str
+    asked: list[str]
     model_config = ConfigDict(extra="allow")
 
 

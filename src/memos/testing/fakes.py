@@ -28,6 +28,7 @@ from memos.ports.models import (
     Usage,
     Vectors,
 )
+from memos.ports.web import WebPage
 from memos.types import Vector
 
 P = TypeVar("P")
@@ -193,6 +194,33 @@ class ScriptedChat:
         text = answer if isinstance(answer, str) else answer(messages)
         usage = Usage(sum(tokens(message.text) for message in messages), tokens(text))
         return Reply(text, self._name, usage=usage)
+
+
+class ScriptedWeb:
+    """A ``WebSearch`` that knows a few pages, whatever it is asked.
+
+    Attributes:
+        queries: What it was asked.
+        error: Raised by every call when it is set.
+    """
+
+    def __init__(self, *pages: WebPage, name: str = "scripted") -> None:
+        self._pages = pages
+        self._name = name
+        self.queries: list[str] = []
+        self.error: Exception | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    async def find(self, query: str, limit: int) -> Sequence[WebPage]:
+        """Return the first of its pages."""
+        self.queries.append(query)
+        if self.error is not None:
+            raise self.error
+        return self._pages[:limit]
 
 
 class ScriptedReranker:

@@ -38,6 +38,16 @@ VOCABULARY: Final = (
 SPEAKERS: Final = ("Zoe", "Ann", "小明", "Dr. Straße")
 _IDS: Final = ("m0", "m1", "m2", "m3", "m4")
 _TAGS: Final = ((), (), ("work",), ("home", "work"), ("",))
+TIMES: Final = (
+    "yesterday",
+    "on 2025-01-02",
+    "in January",
+    "last month",
+    "上周五",
+    "12月20日",
+    "this year",
+)
+"""Expressions of time around ``START``."""
 _TITLES: Final = (None, "Straße", "tea time")
 _HELD: Final = ((), (), ("k0",), ("k1", "k2"), ("k2", "k0"))
 _SOURCES: Final = ((), (), (Source(id="1"),), (Source(role="user", extra={"x": [None]}),))

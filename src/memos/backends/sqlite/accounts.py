@@ -37,7 +37,7 @@ class Accounts:
 
     async def get_entry(self, type_: type[E], account: str, id: str) -> E | None:
         """Return the entry, or None."""
-        with self._file.glancing() as db:
+        with self._file.glance as db:
             body = db.execute(
                 "SELECT body FROM entries WHERE type = ? AND account = ? AND id = ?",
                 (type_.__name__, account, id),
@@ -63,7 +63,7 @@ class Accounts:
 
     async def standing(self, account: str, principal: str) -> tuple[User | None, list[Grant]]:
         """Return a user and its grants."""
-        with self._file.glancing() as db:
+        with self._file.glance as db:
             rows = db.execute(_STANDING, (account, principal, f"{principal}/")).fetchall()
         user: User | None = None
         grants: list[Grant] = []
@@ -76,7 +76,7 @@ class Accounts:
 
     async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
         """Return the entries whose id starts with ``prefix``."""
-        with self._file.glancing() as db:
+        with self._file.glance as db:
             rows = db.execute(
                 "SELECT body FROM entries WHERE type = ? AND account = ? AND id >= ? AND id < ?"
                 " ORDER BY id",

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import apsw
 
 from memos.backends.sqlite.inbox import Inbox, Task, settle
+from memos.backends.sqlite.known import Known
 from memos.backends.sqlite.lock import ProcessLock
 from memos.backends.sqlite.schema import check_library, migrate
 from memos.errors import DataError, MemosError, StoreError
@@ -58,23 +59,23 @@ def mapped(path: Path) -> Generator[None]:
     """Turn what the driver raises into this package's errors."""
     try:
         yield
-    except apsw.Error as error:
+    except (apsw.Error, OSError) as error:
         raise translate(error, path) from error
-    except PermissionError as error:
-        raise StoreError(
+
+
+def translate(error: apsw.Error | OSError, path: Path) -> MemosError:
+    """Return the error of this package that stands for ``error``."""
+    if isinstance(error, PermissionError):
+        return StoreError(
             f"{path.name}: access was denied; check the permissions of {path.parent.name!r}",
             service="sqlite",
             code="read_only",
-        ) from error
-    except OSError as error:
+        )
+    if isinstance(error, OSError):
         code = "disk_full" if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) else "io"
-        raise StoreError(
+        return StoreError(
             f"{path.name}: {error.strerror or error}", service="sqlite", retryable=True, code=code
-        ) from error
-
-
-def translate(error: apsw.Error, path: Path) -> MemosError:
-    """Return the error of this package that stands for ``error``."""
+        )
     if isinstance(error, _DATA_ERRORS):
         return DataError(
             f"{path.name} is damaged ({error}); restore it from a backup",
@@ -86,6 +87,40 @@ def translate(error: apsw.Error, path: Path) -> MemosError:
                 f"{path.name}: {advice}", service="sqlite", retryable=retryable, code=code
             )
     return StoreError(f"{path.name}: {error}", service="sqlite", code="sqlite")
+
+
+class Glance:
+    """Lends one connection for a single read that is shorter than a change of threads.
+
+    There is no transaction around it: statements see the file as it is at their time. Every call of
+    the API glances, some twice; as generators, these four methods took as long as the read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._db: apsw.Connection | None = None
+
+    def __enter__(self) -> apsw.Connection:
+        self._lock.acquire()
+        try:
+            if self._db is None:
+                with mapped(self._path):
+                    self._db = _connect(self._path)
+        except MemosError:
+            self._lock.release()
+            raise
+        return self._db
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        self._lock.release()
+        if isinstance(error, apsw.Error | OSError):
+            raise translate(error, self._path) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._db is not None:
+            self._db.close()
 
 
 class File:
@@ -106,12 +141,13 @@ class File:
                 migrate(self._writer, self.path.name)
                 self._writer.set_wal_hook(self._committed)
         self._idle: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
-        self._glance = threading.Lock()
-        self._quick: apsw.Connection | None = None
+        self.glance = Glance(self.path)
         self._readers = 0
         self._waiting = 0
         self._pool = threading.Lock()
         self._inbox = Inbox()
+        self._known = Known()
+        self._version: int | None = None
         self._log_pages = 0
         self._thread = threading.Thread(target=self._serve, name="memos-writer", daemon=True)
         self._thread.start()
@@ -127,23 +163,16 @@ class File:
             finally:
                 self._idle.put(db)
 
-    @contextmanager
-    def glancing(self) -> Generator[apsw.Connection]:
-        """Lend the one connection for a single read that is shorter than a change of threads.
-
-        There is no transaction around it: statements see the file as it is at their time.
-        """
-        with mapped(self.path), self._glance:
-            if self._quick is None:
-                self._quick = _connect(self.path)
-            yield self._quick
-
     async def commit(self, work: Callable[[apsw.Connection], T]) -> T:
         """Return the result of ``work``, run in a transaction, once that is on the disk.
 
         Work that waits at the same moment shares one commit; an error undoes its own part only.
         """
-        return await self._inbox.submit(work)
+        return await self._inbox.submit(self._forgetting(work))
+
+    async def apply(self, work: Callable[[apsw.Connection, Known], T]) -> T:
+        """Do as ``commit``, for work that keeps what the writer knows true."""
+        return await self._inbox.submit(lambda db: work(db, self._known))
 
     def purge_log(self) -> None:
         """Move the whole write-ahead log into the file and empty it, as an erase requires.
@@ -160,7 +189,7 @@ class File:
 
     def write(self, work: Callable[[apsw.Connection], T]) -> T:
         """Return the result of ``work``, run in a transaction; for threads without a loop."""
-        return self._inbox.put(work, transaction=True)
+        return self._inbox.put(self._forgetting(work), transaction=True)
 
     def pulse(self, lag: int) -> Pulse:
         """Return what connections and the writer are doing."""
@@ -180,8 +209,7 @@ class File:
         while not self._idle.empty():
             self._idle.get_nowait().close()
         with mapped(self.path), self.lock:
-            if self._quick is not None:
-                self._quick.close()
+            self.glance.close()
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._writer.close()
         self.lock.close()
@@ -229,23 +257,46 @@ class File:
             self._log_pages = 0  # if it fails, the next commit says how long the log is
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
+    def _forgetting(self, work: Callable[[apsw.Connection], T]) -> Callable[[apsw.Connection], T]:
+        def run(db: apsw.Connection) -> T:
+            try:
+                return work(db)
+            finally:
+                self._known.forget()
+
+        return run
+
     def _transact(self, group: list[Task]) -> None:
         """Do all in one transaction; when one fails, all are undone and each has its own."""
-        self._writer.execute("BEGIN IMMEDIATE")
+        db, done = self._writer, False
+        db.execute("BEGIN IMMEDIATE")
         try:
+            self._look_around()
             failed = not all(task.attempt(self._run) for task in group)
             if not failed:
-                self._writer.execute("COMMIT")
+                db.execute("COMMIT")
+                done = True
         finally:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if not done:
+                self._known.forget()
         if failed and len(group) > 1:
             for task in group:
                 self._transact([task])
 
+    def _look_around(self) -> None:
+        """Forget what is known when another connection changed the file."""
+        version = cast("int", self._writer.execute("PRAGMA data_version").get)
+        if version != self._version:
+            self._version = version
+            self._known.forget()
+
     def _run(self, work: Callable[[apsw.Connection], object]) -> object:
-        with mapped(self.path):
+        try:
             return work(self._writer)
+        except (apsw.Error, OSError) as error:
+            raise translate(error, self.path) from error
 
     def _committed(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._log_pages = pages

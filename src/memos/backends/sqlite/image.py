@@ -37,6 +37,10 @@ class Row(NamedTuple):
     changed: int
     speaker: str | None
     terms: bytes
+    cues: int
+    said: int
+    begins: int
+    ends: int
     vector: bytes | None
 
 
@@ -53,6 +57,10 @@ class Columns:
     speakers: NDArray[np.int32]
     lengths: NDArray[np.float32]
     embedded: NDArray[np.bool_]
+    cues: NDArray[np.uint8]
+    said: NDArray[np.int32]
+    begins: NDArray[np.int32]
+    ends: NDArray[np.int32]
 
     def take(self, kept: NDArray[np.int64]) -> Columns:
         """Return the columns of some documents."""
@@ -118,6 +126,11 @@ class CubeImage:
             said = np.bincount(codes + 1, minlength=1)[1:]
             self._speaking = frozenset(self.speakers[code] for code in np.flatnonzero(said))
         return self._speaking
+
+    @property
+    def newest(self) -> int:
+        """The last day on which something was said."""
+        return int(self.columns.said.max(initial=0))
 
     @property
     def nbytes(self) -> int:
@@ -253,6 +266,10 @@ def _columns(
         ),
         lengths=np.asarray(lengths, np.float32),
         embedded=np.array([row.vector is not None for row in rows], np.bool_),
+        cues=np.array([row.cues for row in rows], np.uint8),
+        said=np.array([row.said for row in rows], np.int32),
+        begins=np.array([row.begins for row in rows], np.int32),
+        ends=np.array([row.ends for row in rows], np.int32),
     )
 
 

@@ -23,7 +23,7 @@ from memos.backends.sqlite.image import Columns, CubeImage
 from memos.backends.sqlite.matrix import Matrix, Rounded
 from memos.backends.sqlite.postings import PostingArrays, Postings
 
-MAGIC: Final = b"MemOSimage4\n"
+MAGIC: Final = b"MemOSimage5\n"
 _ALIGN: Final = 64
 _POSTINGS: Final = ("terms", "offsets", "docs", "frequencies")
 

@@ -198,7 +198,7 @@ class Images:
 
 _ROW: Final = (
     "SELECT m.row, m.id, m.place, m.position, {live}, m.expires, m.changed, m.speaker, m.terms,"
-    " v.data"
+    " m.cues, m.said, m.begins, m.ends, v.data"
     f" FROM memories m LEFT JOIN vectors v ON v.key = m.row * {EMBEDDERS_PER_FILE} + ?"
 )
 

@@ -140,7 +140,11 @@ class Indexes:
                     for term in terms
                 }
                 return Statistics(
-                    len(layout.order), layout.mean_length, counts, view.image.speaking
+                    len(layout.order),
+                    layout.mean_length,
+                    counts,
+                    view.image.speaking,
+                    view.image.newest,
                 )
 
         return await self._offload.run(run)

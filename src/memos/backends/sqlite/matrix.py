@@ -124,19 +124,15 @@ class Matrix:
         np.take(tail, kept[split:] - len(base), axis=0, out=vectors[split:])
         return Matrix(vectors)
 
-    def dot(self, query: Vectors) -> Vectors:
-        """Return the inner product of every row with ``query``.
+    def scan(self, query: Vectors) -> Vectors:
+        """Return the inner product of every row with ``query``; about, if the rows are rounded.
 
         ``vecdot`` is as fast as BLAS here, where memory is the limit, and starts no threads that
         would fight with other searches for the cores.
         """
-        base, tail = (np.vecdot(part, query) for part in self.parts)
-        return np.concatenate((base, tail)) if len(tail) else base
-
-    def scan(self, query: Vectors) -> Vectors | None:
-        """Return about the inner product of every row, or None where exact ones cost no more."""
         if self.rounded is None:
-            return None
+            exact, late = (np.vecdot(part, query) for part in self.parts)
+            return np.concatenate((exact, late)) if len(late) else exact
         base = self.rounded.dot(query)
         if not self._used:
             return base

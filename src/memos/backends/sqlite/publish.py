@@ -12,6 +12,7 @@ from msgspec import structs
 
 from memos.backends.sqlite import codec
 from memos.backends.sqlite.accounts import put_entry
+from memos.backends.sqlite.known import place_number
 from memos.backends.sqlite.records import cube_numbers
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
 from memos.backends.sqlite.staging import (
@@ -20,7 +21,7 @@ from memos.backends.sqlite.staging import (
     remove_row,
     staged_cube,
 )
-from memos.backends.sqlite.write import embedder_name, place_number
+from memos.backends.sqlite.write import embedder_name
 from memos.ports import refusals
 from memos.ports.stores import Entry
 from memos.ports.transfer import Conflicting, OnConflict, Published, told
@@ -190,7 +191,8 @@ class _Merge:
         self._next()
         db.execute(
             "INSERT INTO memories SELECT ?, ?, id, ?, ?, position, 1, live, ?,"
-            " CASE WHEN live THEN NULL ELSE ? END, expires, ?, speaker, ?, terms"
+            " CASE WHEN live THEN NULL ELSE ? END, expires, ?, speaker, ?, terms,"
+            " cues, said, begins, ends"
             " FROM memories WHERE row = ?",
             (
                 row, self.target, memory.version, self._place(memory.place), now, now, row,

@@ -62,7 +62,9 @@ class Records:
         else:
             prepared = write.prepare(batch)
         now = datetime.now(UTC)
-        receipt = await self._file.commit(lambda db: write.Change(db, prepared, now).apply())
+        receipt = await self._file.apply(
+            lambda db, known: write.Change(db, known, prepared, now).apply()
+        )
         if batch.erases:
             await self._offload.run(self._purge.complete)
         return receipt
@@ -196,7 +198,7 @@ class Records:
         refusals.check_read(scope, cube)
         if len(keys) > _SMALL_READ:
             return await self._read(self._holders, cube, keys, scope)
-        with self._file.glancing() as db:
+        with self._file.glance as db:
             return self._holders(db, cube, keys, scope)
 
     def _holders(
@@ -206,8 +208,8 @@ class Records:
         held: dict[str, str] = {}
         for chunk in chunks(list(wanted)):
             rows = db.execute(
-                "SELECT digest, keys.id FROM cubes JOIN keys USING (cube) WHERE account = ?"
-                f" AND cubes.id = ? AND digest IN ({_marks(chunk)})",
+                "SELECT digest, id FROM keys WHERE cube = (SELECT cube FROM cubes WHERE account = ?"
+                f" AND id = ?) AND digest IN ({_marks(chunk)})",
                 (scope.account, cube, *chunk),
             )
             held |= {wanted[digest]: id for digest, id in cast("Iterable[tuple[bytes, str]]", rows)}
@@ -359,7 +361,7 @@ class Records:
     async def _read(self, work: Callable[..., T], *args: object, size: int = _SMALL_READ + 1) -> T:
         """Run a read of about ``size`` rows: in a thread, unless the way there is longer."""
         if size <= _SMALL_READ:
-            with self._file.glancing() as db, snapshot(db):
+            with self._file.glance as db, snapshot(db):
                 return work(db, *args)
 
         def run() -> T:

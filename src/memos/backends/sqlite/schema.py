@@ -13,11 +13,14 @@ index and lets the vectors of two embedders live side by side while a cube is re
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 import apsw
 
+from memos.backends.sqlite import codec
 from memos.errors import ConfigError, DataError
+from memos.traits import traits
 
 APPLICATION_ID: Final = 0x4D656D4F  # "MemO"
 MINIMUM_SQLITE: Final = (3, 51, 3)
@@ -101,7 +104,38 @@ CREATE INDEX jobs_cube ON jobs (account, cube, seq);
 """
 """``ended`` is 0 for what is to be done, 1 for what was given up, 2 for what is done."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_V1, _V2, _V3)
+_V4: Final = "".join(
+    f"ALTER TABLE memories ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0;"
+    for name in ("cues", "said", "begins", "ends")
+)
+"""What is told of a memory beside its words, see ``memos.traits``."""
+_CHUNK: Final = 1000
+
+
+def _v4(db: apsw.Connection) -> None:
+    db.execute(_V4)
+    after = 0
+    while rows := db.execute(
+        "SELECT row, body FROM memories WHERE row > ? ORDER BY row LIMIT ?", (after, _CHUNK)
+    ).fetchall():
+        told = [
+            (*traits(codec.decode_memory(body)), row)
+            for row, body in cast("list[tuple[int, bytes]]", rows)
+        ]
+        db.executemany(
+            "UPDATE memories SET cues = ?, said = ?, begins = ?, ends = ? WHERE row = ?", told
+        )
+        after = told[-1][-1]
+
+
+def _script(text: str) -> Callable[[apsw.Connection], None]:
+    def run(db: apsw.Connection) -> None:
+        db.execute(text)
+
+    return run
+
+
+MIGRATIONS: Final = (_script(_V1), _script(_V2), _script(_V3), _v4)
 """Append only: entry ``n`` takes a file from version ``n`` to ``n + 1``."""
 
 
@@ -138,8 +172,8 @@ def migrate(db: apsw.Connection, name: str) -> None:
     if version == len(MIGRATIONS):
         return
     with db:
-        for script in MIGRATIONS[_number(db, "user_version") :]:
-            db.execute(script)
+        for step in MIGRATIONS[_number(db, "user_version") :]:
+            step(db)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 

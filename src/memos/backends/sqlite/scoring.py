@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 
 from memos.analysis import words
 from memos.backends.sqlite import lexical
-from memos.backends.sqlite.image import CubeImage
+from memos.backends.sqlite.image import Columns, CubeImage
 from memos.backends.sqlite.layout import Layout
+from memos.dates import Span
 from memos.ports.stores import Feature, Features, Question
-from memos.relevance import NEIGHBOUR_WEIGHT, is_reply
+from memos.relevance import CUES, NEIGHBOUR_WEIGHT, TOLD_WITHIN, is_reply, timeliness
 from memos.telemetry import span
 
 Column = NDArray[np.float32]
 Slots = NDArray[np.int64]
 _MARGIN: Final = 1.25
 """How many more candidates a scan of rounded vectors proposes than a lane keeps."""
+_BESIDE_FROM: Final = 2_000
+"""Vectors from which on a scan takes longer than handing it to another thread."""
 _SAMPLE: Final = 1024
 _SPARSE: Final = 4
 """How thin a sample of the scores must be to be worth its while."""
@@ -34,14 +37,15 @@ def features(
 ) -> Features:
     """Return the union of the lanes' best slots with all their features.
 
-    ``mask`` tells, per document, which may be returned; all live ones without it. A large cube's
-    vectors are scanned by ``beside``, while the words are looked up here.
+    ``mask`` tells, per document, which may be returned; all live ones without it. Vectors are
+    scanned by ``beside``, while the words are looked up here.
     """
     layout = image.layout
+    times = tuple(days.by(image.newest) for days in question.times)
     allowed = None if mask is None else mask[layout.order]
     vector = question.vector if image.columns.embedded.any() else None
-    scanned: Future[Column | None] | None = None
-    if vector is not None and image.matrix.rounded is not None:
+    scanned: Future[Column] | None = None
+    if vector is not None and len(image.matrix) >= _BESIDE_FROM:
         scanned = beside.submit(image.matrix.scan, vector)
     ranked: dict[str, Slots] = {}
     with span("lane_seconds", lane="text"):
@@ -51,11 +55,13 @@ def features(
             ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
     cosines: dict[Feature, Column] = {}
     if vector is not None:
+        with span("lane_seconds", lane="time"):
+            then = _then(image, layout, times)
         with span("lane_seconds", lane="vector"):
             near_text = ranked.get("text", np.empty(0, np.int64))
-            meant = _Meaning(image, layout, vector, allowed)
-            rough = None if scanned is None else scanned.result()
-            lanes, cosines = meant.ranked(rough, near_text, question.limit)
+            meant = _Meaning(image, layout, vector, allowed, then)
+            cosine = image.matrix.scan(vector) if scanned is None else scanned.result()
+            lanes, cosines = meant.ranked(cosine[layout.order], near_text, question.limit)
             ranked |= lanes
     chosen = np.flatnonzero(_marked(len(layout.order), *ranked.values()))
     docs = layout.order[chosen]
@@ -65,6 +71,7 @@ def features(
         found, words_held = lexical.bm25(layout, terms, chosen)
         columns |= found
     columns |= _speakers(image, docs, question.speakers)
+    columns |= _traits(image.columns, docs, times)
     return Features(
         cube=cube,
         ids=tuple(map(image.ids.__getitem__, docs.tolist())),
@@ -77,7 +84,10 @@ def features(
 
 
 class _Meaning:
-    """The vector lanes: a turn's own cosine, and the mean with its neighbours'."""
+    """The vector lanes: a turn's own cosine, and the mean with its neighbours'.
+
+    A third has the turns that were said ``then``, if the question asks about some days.
+    """
 
     def __init__(
         self,
@@ -85,26 +95,25 @@ class _Meaning:
         layout: Layout,
         vector: Column,
         allowed: NDArray[np.bool_] | None,
+        then: NDArray[np.bool_] | None,
     ) -> None:
         self._image = image
         self._layout = layout
         self._vector = vector
         self._allowed = allowed
         self._embedded = _embedded(image, layout, allowed)
+        self._then = then
 
     def ranked(
-        self, rough: Column | None, also: Slots, limit: int
+        self, own: Column, also: Slots, limit: int
     ) -> tuple[dict[str, Slots], dict[Feature, Column]]:
         """Return the lanes' best slots, and both cosines, exact for these and for ``also``.
 
-        ``rough`` is what a scan said of every document, None where there was none.
+        ``own`` is what the scan said of every slot; what a rounded one said is worked out again.
         """
-        if rough is None:
-            own = self._image.matrix.dot(self._vector)[self._layout.order]
-            near = self._with_neighbours(own)
-            return self._lanes(own, near, limit)
-        own = rough[self._layout.order]
         near = self._with_neighbours(own)
+        if self._image.matrix.rounded is None:
+            return self._lanes(own, near, limit)
         proposed, _ = self._lanes(own, near, int(limit * _MARGIN) + 32)
         inside = _marked(len(own), also, *proposed.values())
         read = inside.copy()  # their neighbours' cosines too are a part of theirs
@@ -122,6 +131,9 @@ class _Meaning:
             "vector": _best(own, _both(self._embedded, inside), limit),
             "window": _best(near, _both(self._allowed, inside), limit),
         }
+        if self._then is not None:
+            timely = _both(self._then, self._embedded)
+            lanes["time"] = _best(own, _both(timely, inside), limit)
         return lanes, {Feature.COSINE: own, Feature.COSINE_NEAR: near}
 
     def _with_neighbours(self, own: Column) -> Column:
@@ -139,6 +151,27 @@ class _Meaning:
         total = own[slots] + NEIGHBOUR_WEIGHT * own[before] * layout.has_previous[slots]
         total += NEIGHBOUR_WEIGHT * own[after] * layout.has_next[slots]
         near[slots] = total / layout.near_divisor[slots]
+
+
+def _then(image: CubeImage, layout: Layout, times: tuple[Span, ...]) -> NDArray[np.bool_] | None:
+    """Return which slots were said on the days asked about, or when these are mostly told of."""
+    if not times:
+        return None
+    said = image.columns.said[layout.order]
+    then = np.zeros(len(said), np.bool_)
+    for first, last, _ in times:
+        then |= (said >= first) & (said <= last + TOLD_WITHIN)
+    return then
+
+
+def _traits(columns: Columns, docs: Slots, times: tuple[Span, ...]) -> dict[Feature, Column]:
+    """Return the cues of documents, and how well they fit the days asked about, if any."""
+    cues = columns.cues[docs]
+    found = {feature: ((cues & cue) != 0).astype(np.float32) for feature, cue in CUES.items()}
+    if times:
+        days = (columns.said[docs], columns.begins[docs], columns.ends[docs])
+        found[Feature.TIME] = timeliness(times, *days)
+    return found
 
 
 def _both(

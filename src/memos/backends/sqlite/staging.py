@@ -9,11 +9,13 @@ from typing import Final, NamedTuple, cast
 import apsw
 
 from memos.backends.sqlite import codec
+from memos.backends.sqlite.known import place_number
 from memos.backends.sqlite.schema import EMBEDDERS_PER_FILE
-from memos.backends.sqlite.write import embedder_number, place_number
+from memos.backends.sqlite.write import embedder_number
 from memos.errors import InvalidInput
 from memos.ports import refusals
 from memos.ports.transfer import Piece, Version
+from memos.traits import Traits, traits
 from memos.types import Memory, Place
 
 _SWEPT: Final = 2_000
@@ -42,6 +44,7 @@ class _Row:
     digests: tuple[bytes, ...]
     vector: bytes | None
     dimensions: int
+    traits: Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ def _row(version: Version) -> _Row:
         tuple(map(codec.key_digest, version.holds)),
         None if version.vector is None else codec.encode_vector(version.vector),
         0 if version.vector is None else len(version.vector),
+        traits(memory),
     )
 
 
@@ -136,12 +140,12 @@ class _Filling:
         db, memory, number = self._db, row.memory, self._next()
         db.execute(
             "INSERT INTO memories (row, cube, id, version, place, position, latest, live, recorded,"
-            " ended, expires, changed, speaker, body, terms)"
-            " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " ended, expires, changed, speaker, body, terms, cues, said, begins, ends)"
+            " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 number, self._cube.number, memory.id, memory.version, self._place(memory.place),
                 memory.position, int(row.ended is None), row.recorded, row.ended, row.expires,
-                number, memory.speaker, row.body, row.terms,
+                number, memory.speaker, row.body, row.terms, *row.traits,
             ),
         )  # fmt: skip
         if row.vector is not None:

@@ -39,6 +39,9 @@ class SearchIn(BaseModel):
     filter: Tree | None = None
     search_memory_type: str = "All"
     reference_time: str | None = None
+    session_id: Maybe = Conversation
+    internet_search: bool = False
+    neighbor_discovery: bool = False
 
 
 class AddIn(BaseModel):
@@ -72,6 +75,7 @@ class ChatIn(BaseModel):
     writable_cube_ids: Names | None = None
     mem_cube_id: Name | None = None
     history: list[Tree] | None = None
+    mode: Literal["fast", "fine", "mixture"] | None = None
     system_prompt: str | None = Field(
         default=None, validation_alias=AliasChoices("system_prompt", "base_prompt")
     )

@@ -98,7 +98,7 @@ async def asked(visit: Visit, body: ChatIn | CloudChatIn) -> Asked:
     """Return what a body asks, of whom, over which cubes."""
     visit.caller.limits.check_write()
     user = await callers.subject(visit, body.user_id)
-    reads, writes, session = [user], user, body.session_id
+    reads, writes, session, mode = [user], user, body.session_id, None
     history: Sequence[Mapping[str, object]] = ()
     if isinstance(body, ChatIn):
         one = [] if body.mem_cube_id is None else [body.mem_cube_id]
@@ -106,6 +106,7 @@ async def asked(visit: Visit, body: ChatIn | CloudChatIn) -> Asked:
         (writes, *_) = await callers.reaching(visit, user, body.writable_cube_ids or one)
         reads = await callers.reaching(visit, user, named)
         history = () if session else body.history or ()
+        mode = body.mode
     given: dict[str, Any] = {
         "user": user,
         "cube": writes,
@@ -114,6 +115,7 @@ async def asked(visit: Visit, body: ChatIn | CloudChatIn) -> Asked:
         "session": session or str(uuid_utils.uuid7()),
         "where": where(body.filter, reads),
         "limit": body.top_k,
+        "recipe": mode,
         "max_tokens": body.max_tokens,
         "remember": body.add_message_on_answer,
         "agent": body.agent_id,

@@ -78,12 +78,14 @@ async def search_memories(visit: Product, body: bodies.SearchIn) -> Response:
     if body.search_memory_type != "All":
         bucket, typed = of_type(body.search_memory_type)
         limits, tree = {bucket: body.top_k}, both(typed, tree)
-    options: dict[str, Any] = {"dedup": "none" if body.dedup == "no" else "exact"}
+    options: dict[str, Any] = {"dedup": _dedup(body)}
     if not body.rerank:
         options["rerank"] = False
     if body.reference_time:
         options["at"] = body.reference_time
-    wanted = Wanted(body.query, user, cubes, limits, tree, body.relativity, options)
+    wanted = Wanted(
+        body.query, user, cubes, limits, tree, body.relativity, options, _of_texts(visit, body)
+    )
     found = await search(visit, wanted)
     return done("Search completed successfully", _results(found, cubes, body.query))
 
@@ -207,6 +209,29 @@ def _named(several: list[str] | None, one: str | None) -> list[str]:
     return several or ([] if one is None else [one])
 
 
+def _dedup(body: bodies.SearchIn) -> str:
+    """Return what counts as said before; MemOS's own default of "mmr" holds for who names it."""
+    if "dedup" not in body.model_fields_set or body.dedup is None:
+        return "exact"
+    return "none" if body.dedup == "no" else body.dedup
+
+
+def _of_texts(visit: Visit, body: bodies.SearchIn) -> dict[str, Any]:
+    """Return what is asked of the texts alone: a model and the web are asked once a search.
+
+    As with MemOS, a search for the internet without an engine is one without the internet.
+    """
+    asked: dict[str, Any] = {}
+    if "mode" in body.model_fields_set:
+        asked["recipe"] = body.mode
+        asked["session"] = body.session_id or DEFAULT_SESSION
+    if body.internet_search and visit.tenants.engine.models.web is not None:
+        asked["internet"] = True
+    if body.neighbor_discovery:
+        asked["neighbours"] = 1
+    return asked
+
+
 def _info(body: bodies.AddIn) -> dict[str, Any]:
     own = {
         name: getattr(body, name)
@@ -230,7 +255,8 @@ def _results(found: dict[str, list[Scored]], cubes: list[str], query: str) -> di
     for bucket, scored in found.items():
         parts[bucket] = []
         for cube in cubes:
-            held = [one for one in scored if one.memory.place.cube == cube]
+            mine = {cube, ""} if cube == cubes[0] else {cube}  # pages of the web are in no cube
+            held = [one for one in scored if one.memory.place.cube in mine]
             memories = [item(one.memory, one.relativity) for one in held]
             part = {"cube_id": cube, "memories": memories, "total_nodes": len(memories)}
             parts[bucket].append(part)

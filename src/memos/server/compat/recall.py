@@ -9,6 +9,8 @@ from typing import Any, Final, cast
 import anyio
 
 from memos.options import ListOptions, SearchOptions
+from memos.retrieve.pipeline import SearchResult
+from memos.retrieve.recipe import named
 from memos.server.compat.items import relativities
 from memos.server.compat.selectors import BUCKETS, Tree, both, of_bucket
 from memos.server.deps import Visit
@@ -16,6 +18,10 @@ from memos.telemetry import span
 from memos.types import Memory
 
 _PAGE: Final = 1000
+_TEXTS: Final = "text_mem"
+_PAGE_KIND: Final = "page"
+_NEIGHBOUR: Final = 0.8
+"""What a neighbour is worth, as a share of the memory that it stands beside: MemOS's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Wanted:
         where: The filter, in our form.
         least: The least ``relativity``; 0 keeps all.
         options: Further options of ``search``.
+        texts: Those for the texts alone.
     """
 
     query: str
@@ -39,6 +46,7 @@ class Wanted:
     where: Tree | None = None
     least: float = 0.0
     options: Mapping[str, object] = field(default_factory=dict[str, object])
+    texts: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +58,23 @@ class Scored:
 
 
 async def search(visit: Visit, wanted: Wanted) -> dict[str, list[Scored]]:
-    """Return what was found, list by list. No model but the embedder is asked."""
+    """Return what was found, list by list; a chat model is asked for the texts alone, if at all."""
     found: dict[str, list[Scored]] = {bucket: [] for bucket in BUCKETS}
+
+    usual = named(visit.tenants.engine.settings.search.recipe)
+    plain: Mapping[str, object] = {"recipe": usual.alone()}
 
     async def look(bucket: str, limit: int) -> None:
         options: dict[str, Any] = {
-            **wanted.options, "user": wanted.user, "cubes": wanted.cubes, "limit": limit,
+            **wanted.options,
+            **(wanted.texts if bucket == _TEXTS else plain),
+            "user": wanted.user,
+            "cubes": wanted.cubes,
+            "limit": limit,
             "where": both(of_bucket(bucket), wanted.where),
-        }  # fmt: skip
+        }
         result = await visit.mos.search(wanted.query, **cast("SearchOptions", options))
-        scores = relativities(result)
-        found[bucket] = [
-            Scored(hit.memory, score)
-            for hit, score in zip(result.hits, scores, strict=True)
-            if score >= wanted.least
-        ]
+        found[bucket] = _scored(result, wanted.least)
 
     with span("search_seconds"):
         first, *rest = [(bucket, limit) for bucket, limit in wanted.limits.items() if limit > 0]
@@ -72,6 +82,22 @@ async def search(visit: Visit, wanted: Wanted) -> dict[str, list[Scored]]:
         async with anyio.create_task_group() as tasks:
             for bucket, limit in rest:
                 tasks.start_soon(look, bucket, limit)
+    return found
+
+
+def _scored(result: SearchResult, least: float) -> list[Scored]:
+    """Return the hits of a search that are good enough, each followed by its neighbours.
+
+    Nothing is known of how well pages of the web answer: they pass any bound.
+    """
+    found: list[Scored] = []
+    for hit, score in zip(result.hits, relativities(result), strict=True):
+        if hit.memory.kind == _PAGE_KIND:
+            found.append(Scored(hit.memory, max(score, least)))
+        elif score >= least:
+            found.append(Scored(hit.memory, score))
+            near = round(score * _NEIGHBOUR, 4)
+            found += [Scored(memory, near) for memory in hit.neighbours]
     return found
 
 

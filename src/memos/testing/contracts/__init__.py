@@ -32,6 +32,7 @@ from memos.testing.contracts.rerankers import Rerankers
 from memos.testing.contracts.scopes import Scopes
 from memos.testing.contracts.shared import Shared
 from memos.testing.contracts.transfer import Publications, Snapshots, Stagings
+from memos.testing.contracts.webs import Webs
 from memos.testing.contracts.writes import Atomicity, Positions, Puts
 
 SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
@@ -56,6 +57,7 @@ SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
     Role.SHARED: (Shared,),
     Role.CHAT: (Chats,),
     Role.RERANKER: (Rerankers,),
+    Role.WEB: (Webs,),
 }
 """The suites behind each role; those of the records expect the other ports beside them."""
 
@@ -88,4 +90,5 @@ __all__ = [
     "Shared",
     "Snapshots",
     "Stagings",
+    "Webs",
 ]

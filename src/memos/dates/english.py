@@ -1,0 +1,243 @@
+"""English expressions of time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from typing import Final
+
+from memos.dates.rule import Meaning, Rule
+from memos.dates.span import Span, back, of_day, of_months, week_of, weekend
+
+_MONTHS: Final = {
+    name: number
+    for number, names in enumerate(
+        ("january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul",
+         "august aug", "september sept sep", "october oct", "november nov", "december dec"), 1)
+    for name in names.split()
+}  # fmt: skip
+_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_SEASONS: Final = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}
+_FEASTS: Final = {"christmas": (12, 25), "halloween": (10, 31), "valentine": (2, 14)}
+_NUMBERS: Final = {
+    word: number
+    for number, words in enumerate(
+        ("a an one first", "two second couple", "three third few several", "four fourth",
+         "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 1)
+    for word in words.split()
+}  # fmt: skip
+_SHIFT: Final = {"last": -1, "past": -1, "previous": -1, "this": 0, "next": 1, "coming": 1}
+_LENGTHS: Final = {"day": 1, "week": 7, "weekend": 7, "month": 31, "year": 366}
+_NEAR: Final = {"yesterday": -1, "last night": -1, "today": 0, "tonight": 0, "tomorrow": 1}
+
+
+def _either(words: Iterable[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_MONTH: Final = rf"(?P<month>{_either(_MONTHS)})\b\.?"
+_YEAR: Final = r"(?P<year>(?:19|20)\d\d)\b"
+_DAY: Final = r"(?P<day>\d\d?)(?:st|nd|rd|th)?\b"
+_COUNT: Final = rf"(?P<count>\d{{1,3}}|{_either(_NUMBERS)})"
+_UNIT: Final = r"(?P<unit>weekend|week|day|month|year)s?"
+
+
+def _number(word: str | None) -> int:
+    if word is None:
+        return 1
+    return int(word) if word.isdecimal() else _NUMBERS[word.lower()]
+
+
+def _year(match: re.Match[str], day: date) -> tuple[int, bool]:
+    """Return the year that is named, or this one and that it is free."""
+    named = match.groupdict().get("year")
+    return (day.year, True) if named is None else (int(named), False)
+
+
+def _date(match: re.Match[str], day: date) -> Span | None:
+    year, free = _year(match, day)
+    month = match["month"].lower()
+    number = int(month) if month.isdecimal() else _MONTHS[month]
+    return of_day(year, number, int(match["day"]), yearly=free)
+
+
+def _whole_month(match: re.Match[str], day: date) -> Span | None:
+    year, free = _year(match, day)
+    month = match["month"].lower()
+    number = int(month) if month.isdecimal() else _MONTHS[month]
+    return of_months(year, number, yearly=free)
+
+
+def _whole_year(match: re.Match[str], day: date) -> Span | None:
+    del day
+    return of_months(int(match["year"]), 1, 12)
+
+
+def _feast(match: re.Match[str], day: date) -> Span | None:
+    year, free = _year(match, day)
+    return of_day(year, *_FEASTS[match["feast"].lower()], yearly=free)
+
+
+def _season(match: re.Match[str], day: date) -> Span | None:
+    year, free = _year(match, day)
+    return of_months(year, _SEASONS[match["season"].lower()], 3, yearly=free)
+
+
+def _week_of_month(match: re.Match[str], day: date) -> Span | None:
+    whole = _whole_month(match, day)
+    if whole is None:
+        return None
+    first = date.fromordinal(whole.first)
+    if match["unit"].lower().startswith("weekend"):
+        weeks = [weekend(week_of(first, n)) for n in range(-1, 6)]
+        inside = [week for week in weeks if whole.first <= week.first <= whole.last]
+    else:
+        starts = range(whole.first, whole.last + 1, 7)
+        inside = [Span(start, min(start + 6, whole.last)) for start in starts]
+    which = match["which"].lower()
+    number = -1 if which == "last" else _NUMBERS[which] - 1
+    found = inside[number] if number < len(inside) else None
+    return None if found is None else Span(found.first, found.last, whole.yearly)
+
+
+def _beside(anchor: Meaning) -> Meaning:
+    """Return what so many days, weeks, ... before or after a date means."""
+
+    def means(match: re.Match[str], day: date) -> Span | None:
+        found = anchor(match, day)
+        return None if found is None else _next_to(found, match)
+
+    return means
+
+
+def _next_to(anchor: Span, match: re.Match[str]) -> Span:
+    count, unit = match["count"], match["unit"].lower()
+    sign = -1 if match["side"].lower() == "before" else 1
+    if count is not None:
+        return anchor.moved(sign * _LENGTHS[unit] * _number(count))
+    if unit == "weekend":
+        found = weekend(week_of(date.fromordinal(anchor.first), min(sign, 0)))
+        return Span(found.first, found.last, anchor.yearly)
+    if sign < 0:
+        return Span(anchor.first - _LENGTHS[unit], anchor.first - 1, anchor.yearly)
+    return Span(anchor.last + 1, anchor.last + _LENGTHS[unit], anchor.yearly)
+
+
+def _ago(match: re.Match[str], day: date) -> Span | None:
+    return back(day, match["unit"].lower(), _number(match["count"]))
+
+
+def _since(match: re.Match[str], day: date) -> Span | None:
+    """Return the days up to now: "the past three weeks"."""
+    first = day.toordinal() - _LENGTHS[match["unit"].lower()] * _number(match["count"])
+    return Span(first, day.toordinal()) if first > 0 else None
+
+
+def _relative(match: re.Match[str], day: date) -> Span | None:
+    shift, what = _SHIFT[match["shift"].lower()], match["what"].lower()
+    if what in _DAYS:
+        return _weekday(day, _DAYS.index(what), shift)
+    if what in _MONTHS:
+        return _named(day, _MONTHS[what], 1, shift)
+    if what in _SEASONS:
+        return _named(day, _SEASONS[what], 3, shift)
+    if what == "week":
+        return week_of(day, shift)
+    if what == "weekend":
+        # On a Saturday or Sunday the last one is the one before it.
+        return weekend(week_of(day, shift))
+    return back(day, what, -shift)
+
+
+def _weekday(day: date, wanted: int, shift: int) -> Span:
+    """Return the last such day before today, the next one after it, or that of this week."""
+    ahead = (wanted - day.weekday()) % 7
+    if shift < 0:
+        number = day.toordinal() + ahead - 7
+    elif shift > 0:
+        number = day.toordinal() + (ahead or 7)
+    else:
+        number = week_of(day).first + wanted
+    return Span(number, number)
+
+
+def _named(day: date, month: int, count: int, shift: int) -> Span | None:
+    """Return a month or season: the last one that is over, the next to begin, or this year's."""
+    span = of_months(day.year, month, count)
+    if span is None:
+        return None
+    if shift < 0 and span.last >= day.toordinal():
+        return of_months(day.year - 1, month, count)
+    if shift > 0 and span.first <= day.toordinal():
+        return of_months(day.year + 1, month, count)
+    return span
+
+
+def _near(match: re.Match[str], day: date) -> Span | None:
+    words = " ".join(match.group().lower().split())
+    number = day.toordinal() + (-2 if words.startswith("the day before") else _NEAR[words])
+    return Span(number, number)
+
+
+def _on_weekday(match: re.Match[str], day: date) -> Span | None:
+    return _weekday(day, _DAYS.index(match["what"].lower()), -1)
+
+
+def _rule(hint: str, pattern: str, means: Meaning) -> Rule:
+    return Rule(hint, re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), means)
+
+
+def _beside_of(rule: Rule) -> Rule:
+    both = _BESIDE.replace(" ", r"\s+") + rule.pattern.pattern
+    return Rule(rule.hint, re.compile(both, re.IGNORECASE), _beside(rule.means))
+
+
+HINTS: Final = re.compile(
+    rf"\b(?:(?P<month>(?:{_either(_MONTHS)})\b)|(?P<day>(?:{_either(_DAYS)})\b)"
+    rf"|(?P<feast>{_either(_FEASTS)})|(?P<season>(?:{_either(_SEASONS)})\b)"
+    rf"|(?P<shift>(?:{_either(_SHIFT)})\b)|(?P<near>yesterday|to(?:day|night|morrow)\b)"
+    r"|(?P<ago>(?:ago|back)\b)|(?P<year>(?:19|20)\d\d\b))",
+    re.IGNORECASE,
+)
+"""Words without which a rule of that hint cannot match."""
+_DATES: Final = (
+    _rule("year", rf"\b{_YEAR}[-/.](?P<month>\d\d?)[-/.](?P<day>\d\d?)(?!\d)", _date),
+    _rule("month", rf"\b{_MONTH} {_DAY}(?:,? {_YEAR})?", _date),
+    _rule("month", rf"\b{_DAY} (?:of )?{_MONTH}(?:,? {_YEAR})?", _date),
+    _rule("month", rf"\b{_MONTH},? (?:of )?{_YEAR}", _whole_month),
+    _rule("feast", rf"\b(?P<feast>{_either(_FEASTS)})(?:'s day| day| eve)?(?: {_YEAR})?\b", _feast),
+)
+_BESIDE: Final = rf"\b(?:{_COUNT}|the) (?:of )?{_UNIT} (?P<side>before|after) "
+ENGLISH: Final = (
+    _rule(
+        "month",
+        rf"\b(?P<which>{_either(_NUMBERS)}|last) (?P<unit>week|weekend) (?:of|in) {_MONTH}"
+        rf"(?:,? {_YEAR})?",
+        _week_of_month,
+    ),
+    *(_beside_of(rule) for rule in _DATES),
+    *_DATES,
+    _rule("ago", rf"\b{_COUNT} (?:of )?{_UNIT} (?:ago|back)\b", _ago),
+    _rule("shift", rf"\b(?:past|last|previous) {_COUNT} {_UNIT}\b", _since),
+    _rule("near", r"\bthe day before yesterday\b|\byesterday\b|\bto(?:day|night|morrow)\b", _near),
+    _rule("shift", r"\blast night\b", _near),
+    _rule(
+        "shift",
+        rf"\b(?P<shift>{_either(_SHIFT)}) "
+        rf"(?P<what>week|weekend|month|year|{_either((*_DAYS, *_SEASONS, *_MONTHS))})\b",
+        _relative,
+    ),
+    _rule(
+        "month",
+        rf"\b(?:in|during|since|until|by|of|early|late|mid)(?: |-)(?:the )?{_MONTH}(?! \d)",
+        _whole_month,
+    ),
+    _rule(
+        "season",
+        rf"\b(?:in|during) (?:the )?(?P<season>{_either(_SEASONS)})(?:,? (?:of )?{_YEAR})?\b",
+        _season,
+    ),
+    _rule("year", rf"\b(?:in|during|since|until|by|of) {_YEAR}(?!-)", _whole_year),
+    _rule("day", rf"\bon (?P<what>{_either(_DAYS)})\b", _on_weekday),
+)

@@ -1,0 +1,58 @@
+"""The expressions of both languages, found in a text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import date
+from functools import lru_cache
+from typing import Final
+
+from memos.dates import chinese, english
+from memos.dates.rule import Rule
+from memos.dates.span import FIRST_YEAR, LAST_YEAR, Span
+
+_MOST: Final = 4
+_FURTHEST: Final = 4000
+"""Letters of a text that are read: what a long document is about is not said on its last page."""
+
+
+@lru_cache(maxsize=1024)
+def spans(text: str, day: date) -> tuple[Span, ...]:
+    """Return the days that a text speaks of, in its order, seen from ``day``; four at most.
+
+    Raises nothing: what is no date, or one out of all range, is passed over.
+
+    Example:
+        >>> [friday] = spans("What did we eat last Friday?", date(2024, 5, 15))
+        >>> date.fromordinal(friday.first).isoformat()
+        '2024-05-10'
+    """
+    text = text[:_FURTHEST]
+    rules = _promising(text, english.HINTS, english.ENGLISH)
+    if not text.isascii():
+        rules += _promising(text, chinese.HINTS, chinese.CHINESE)
+    if not rules or not FIRST_YEAR < day.year < LAST_YEAR:
+        return ()
+    found = sorted(_found(text, day, rules))
+    return tuple(span for _, span in found[:_MOST])
+
+
+def _promising(text: str, hints: re.Pattern[str], rules: Iterable[Rule]) -> list[Rule]:
+    """Return the rules that can match at all."""
+    kinds = {match.lastgroup for match in hints.finditer(text)}
+    return [rule for rule in rules if rule.hint in kinds] if kinds else []
+
+
+def _found(text: str, day: date, rules: list[Rule]) -> Iterator[tuple[int, Span]]:
+    """Yield spans with where they stand; what one rule read is read by no later one."""
+    taken: list[tuple[int, int]] = []
+    for rule in rules:
+        for match in rule.pattern.finditer(text):
+            start, end = match.span()
+            if any(start < other_end and other < end for other, other_end in taken):
+                continue
+            span = rule.means(match, day)
+            if span is not None:
+                taken.append((start, end))
+                yield start, span

@@ -1,0 +1,90 @@
+"""Adds that wait for the same commit go on as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, Generic, TypeVar
+
+from memos.errors import MemosError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PAUSE_S: Final = 0.001
+"""How long those who were answered together may take to come back together."""
+
+
+class Line(Generic[Item, Result]):
+    """Where items wait while others are being written.
+
+    They would wait for the writer anyway; here they wait before anything was done for them, so that
+    it is done once for all of them. Callers who were answered at once tend to come back at once:
+    the line pauses for them, or each time the quickest would go alone and make all others wait.
+
+    ``work`` takes several items, returns a result for each, and tells the line while it writes. It
+    must be harmless to repeat: when it fails for several, each is tried by itself.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+        self._work = work
+        self._writing = 0
+        self._waiting: list[tuple[Item, asyncio.Future[Result | None]]] = []
+        self._expected = 0
+        self._pause: asyncio.TimerHandle | None = None
+        self._next: asyncio.Task[None] | None = None
+
+    async def run(self, item: Item) -> Result:
+        """Return the result for ``item``, worked out alone or with others."""
+        if self._writing or self._pause or self._next:
+            future: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((item, future))
+            if self._pause and len(self._waiting) >= self._expected:
+                self._go()
+            result = await future
+            if result is not None:
+                return result
+        return (await self._work([item]))[0]
+
+    @contextmanager
+    def writing(self, count: int) -> Generator[None]:
+        """Say that ``count`` items are being written."""
+        self._writing += 1
+        try:
+            yield
+        finally:
+            self._writing -= 1
+            if not self._writing and not self._next and not self._pause:
+                self._follow(count)
+
+    def _follow(self, count: int) -> None:
+        if count > 1:
+            self._expected = count + len(self._waiting)
+            self._pause = asyncio.get_running_loop().call_later(_PAUSE_S, self._go)
+        elif self._waiting:
+            self._go()
+
+    def _go(self) -> None:
+        if self._pause:
+            self._pause.cancel()
+            self._pause = None
+        if self._waiting:
+            self._next = asyncio.get_running_loop().create_task(self._together())
+
+    async def _together(self) -> None:
+        task, self._next = self._next, None  # held, so that nobody collects it meanwhile
+        group, self._waiting = self._waiting, []
+        group = [(item, future) for item, future in group if not future.cancelled()]
+        try:
+            with suppress(MemosError):
+                items = [item for item, _ in group]
+                results = await self._work(items) if items else ()
+                for (_, future), result in zip(group, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+        finally:
+            for _, future in group:
+                if not future.done():
+                    future.set_result(None)
+            del task

@@ -1,0 +1,132 @@
+"""What is told of a memory beside its words and its meaning, for ranking. Pure.
+
+Some of what is said tells more about its speaker than the rest: who says "I" speaks of themselves,
+who says what they like tells it to be remembered, and times and numbers make a statement a fact.
+These are *cues*, found by rules in English and Chinese. With them go the days: when it was said,
+and which days it speaks of, seen from then ("I went yesterday").
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from enum import IntFlag
+from typing import Final, NamedTuple
+
+from memos.dates import spans
+from memos.types import Memory
+
+NO_DAY: Final = 0
+"""Instead of a day that nobody named."""
+
+
+class Cue(IntFlag):
+    """Marks of a text."""
+
+    PERSONAL = 1
+    """It speaks in the first person."""
+    PREFERENCE = 2
+    """It says what somebody likes, avoids or is used to."""
+    CONCRETE = 4
+    """It names a time or a number."""
+
+
+class Traits(NamedTuple):
+    """Cues and days of a memory; days count from the year 1, 0 is none.
+
+    Attributes:
+        cues: The marks of its text.
+        said: The day from which it holds: when it was said.
+        begins: The first day that its text speaks of.
+        ends: The last of these days.
+    """
+
+    cues: int
+    said: int
+    begins: int
+    ends: int
+
+
+_WORD: Final = re.compile(r"[a-z]+")
+_SPACED: Final = {c: chr(c).lower() if chr(c).isalpha() else " " for c in range(128)}
+"""What makes ASCII text a row of lower words between spaces, in a third of a pattern's time."""
+_DIGIT: Final = re.compile(r"[0-9]")
+_I: Final = frozenset({"i", "me", "my", "mine", "myself"})
+_LIKING_WORDS: Final = """
+prefer prefers preferred preference preferences like liked love loved loves enjoy enjoyed
+enjoying enjoys adore hate hated dislike disliked detest despise avoid avoided avoiding refuse
+favorite favorites favourite favourites fan fond keen passionate interested into allergic
+aversion averse stand rather always never value appreciate comfortable uncomfortable
+"""
+_LIKES: Final = frozenset(_LIKING_WORDS.split())
+_MEASURING_WORDS: Final = """
+one two three four five six seven eight nine ten eleven twelve dozen couple
+several few yesterday today tonight tomorrow ago last next since recently just morning evening
+week weeks weekend month months year years monday tuesday wednesday thursday friday saturday
+sunday january february march april may june july august september october november december
+jan feb mar apr jun jul aug sep sept oct nov dec christmas halloween valentine
+spring summer autumn fall winter
+"""
+_MEASURES: Final = frozenset(_MEASURING_WORDS.split())
+"""Whatever ``memos.dates`` finds in English has one of these, or a digit."""
+_HAN_I: Final = re.compile(r"[我咱]")
+_HAN_LIKES: Final = re.compile(
+    r"喜欢|喜爱|偏好|偏爱|最爱|热爱|爱好|讨厌|不爱|宁愿|更愿意|过敏|习惯|感兴趣"
+)
+_HAN_MEASURES: Final = re.compile(
+    r"[一二两三四五六七八九十百千万]|[昨今明]天|[上下这本]个?[周月]|[去今明前]年|星期|礼拜"
+)
+_LIKING: Final = re.compile(
+    r"\b(?:i|my|me)\b[^.?!\n]{0,40}\b(?:prefer\w*|like[sd]?|love[sd]?|enjoy\w*"
+    r"|adore|hated?|disliked?|detest|despise|avoid\w*|refuse|favou?rites?|fan of"
+    r"|fond of|keen|passionate|interested in|into|allergic|avers\w+|can(?:'t|’t|not) stand"
+    r"|rather|always|never|value|appreciate|(?:un)?comfortable)\b"
+)
+_ADVICE: Final = re.compile(
+    r"\b(?:recommend\w*|suggest\w*|advice|advise|ideas?|tips?|guide|plan\w*|best|ways? to|any"
+    r"|should i|help me|(?:could|can|would) you|how (?:can|should|do) i|looking for|which"
+    r"|what (?:are|is) (?:some|a good))\b|推荐|建议|应该|怎么|如何|帮我|哪[个些]",
+    re.IGNORECASE,
+)
+
+
+def asks_advice(question: str) -> bool:
+    """Whether somebody asks what to do or to choose, which hangs on what they like."""
+    return _ADVICE.search(question) is not None
+
+
+def traits(memory: Memory) -> Traits:
+    """Return the traits of a memory."""
+    marks = cues(memory.text)
+    if memory.valid_from is None:
+        return Traits(marks, NO_DAY, NO_DAY, NO_DAY)
+    said = memory.valid_from.date()
+    begins, ends = _spoken_of(memory.text, said) if marks & Cue.CONCRETE else (NO_DAY, NO_DAY)
+    return Traits(marks, said.toordinal(), begins, ends)
+
+
+def cues(text: str) -> int:
+    """Return the marks of a text, as the bits of ``Cue``."""
+    ascii_ = text.isascii()
+    words = set(text.translate(_SPACED).split() if ascii_ else _WORD.findall(text.lower()))
+    marks = 0
+    if not words.isdisjoint(_I):
+        marks = Cue.PERSONAL.value
+        if not words.isdisjoint(_LIKES) and _LIKING.search(text.lower()):
+            marks |= Cue.PREFERENCE.value
+    if _DIGIT.search(text) or not words.isdisjoint(_MEASURES):
+        marks |= Cue.CONCRETE.value
+    return marks if ascii_ else marks | _han_cues(text)
+
+
+def _han_cues(text: str) -> int:
+    marks = Cue.PERSONAL.value if _HAN_I.search(text) else 0
+    if _HAN_LIKES.search(text):
+        marks |= Cue.PREFERENCE.value
+    return marks | Cue.CONCRETE.value if _HAN_MEASURES.search(text) else marks
+
+
+def _spoken_of(text: str, said: date) -> tuple[int, int]:
+    """Return the days that a text speaks of first."""
+    spoken = spans(text, said)
+    return (spoken[0].first, spoken[0].last) if spoken else (NO_DAY, NO_DAY)
