@@ -380,8 +380,8 @@ async def test_the_jobs_of_older_files_are_brought_up(tmp_path: Path) -> None:
     """Feedback that a release before jobs stored, and a job that it had given up."""
     db = apsw.Connection(str(tmp_path / "memos.db"))
     db.execute("PRAGMA journal_mode = WAL").fetchall()
-    for script in MIGRATIONS[:2]:
-        db.execute(script)
+    for step in MIGRATIONS[:2]:
+        step(db)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute("PRAGMA user_version = 2")
     for seq, (label, dead) in enumerate((("feedback", 0), ("digest", 1)), 1):
