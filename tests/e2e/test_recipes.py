@@ -19,7 +19,7 @@ from memos.ports.models import ChatMessage, Reply, ToolCall
 from memos.ports.stores import FeatureIndex, RecordStore
 from memos.retrieve.pipeline import Retrieve
 from memos.settings import Settings
-from memos.testing.fakes import CountingStore, HashEmbedder, ScriptedChat
+from memos.testing.fakes import CountingStore, HashEmbedder, ScriptedChat, ScriptedReranker
 from memos.users.access import narrowed
 
 NOTHING = '{"queries": []}'
@@ -109,6 +109,21 @@ def test_a_conflict_in_one_of_several_cubes_is_told(tmp_path: Path) -> None:
         mos.add("New tea.")
         with pytest.raises(Conflict, match="old"):
             mos.search("tea")
+
+
+def test_why_tells_the_reranker_s_place_and_score(tmp_path: Path) -> None:
+    with MOS.open(
+        Settings(home=tmp_path), embedder=HashEmbedder(), reranker=ScriptedReranker()
+    ) as mos:
+        mos.add(TALK, session="s1")
+        for recipe in ("fast", "balanced"):
+            hits = mos.search("keys under the flowerpot", recipe=recipe).hits
+            assert [hit.why.lanes["rerank"] for hit in hits] == list(range(len(hits)))
+            scores = [hit.why.scores["rerank"] for hit in hits]
+            assert scores == sorted(scores, reverse=True)
+            assert scores[0] == 4
+        plain = mos.search("keys under the flowerpot", rerank=False).hits
+        assert all("rerank" not in hit.why.lanes for hit in plain)
 
 
 # --- neighbours
