@@ -101,6 +101,19 @@ def test_near_duplicates_of_several_cubes(mos: MOS) -> None:
     assert len(mos.search("bees", dedup="sim").hits) == 1
 
 
+def test_one_id_in_two_cubes_is_two_memories(mos: MOS) -> None:
+    mos.cubes.create("other")
+
+    def item(id: str, text: str) -> dict[str, object]:
+        return {"id": id, "memory": text, "metadata": {}}
+
+    mos.add([item("x", "Zoe keeps bees")])
+    mos.add([item("x", "the train to Porto"), item("y", "bees Zoe keeps")], cube="other")
+    found = mos.search("Zoe bees train Porto", dedup="sim")
+    assert sorted(len(hit.repeats) for hit in found.hits) == [0, 1]
+    assert "the train to Porto" in texts(found)
+
+
 def test_a_conflict_in_one_of_several_cubes_is_told(tmp_path: Path) -> None:
     with MOS.open(Settings(home=tmp_path), embedder=HashEmbedder(16)) as mos:
         mos.cubes.create("old")
@@ -340,6 +353,13 @@ async def test_mixture_merges_what_earlier_turns_found(tmp_path: Path) -> None:
         await mos.add("weather of Eve", user="eve")
         theirs = await mos.search("weather", user="eve", recipe="mixture", session="t")
         assert texts(theirs) == ["weather of Eve"]
+        await made.engine.earlier.settle()
+
+        await mos.cubes.share("default", "eve", "read")
+        options = {"cubes": ["default"], "recipe": "mixture", "session": "t"}
+        shared = await mos.search("weather", user="eve", limit=40, **options)
+        lanes = {lane for hit in shared.hits for lane in hit.why.lanes}
+        assert lanes == {"text", "vector", "window"}  # hers is another conversation than ours
         await made.engine.earlier.settle()
 
         filtered = await mos.search(
