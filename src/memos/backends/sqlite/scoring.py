@@ -55,9 +55,11 @@ def features(
             ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
     cosines: dict[Feature, Column] = {}
     if vector is not None:
+        with span("lane_seconds", lane="time"):
+            then = _then(image, layout, times)
         with span("lane_seconds", lane="vector"):
             near_text = ranked.get("text", np.empty(0, np.int64))
-            meant = _Meaning(image, layout, vector, allowed, _then(image, layout, times))
+            meant = _Meaning(image, layout, vector, allowed, then)
             cosine = image.matrix.scan(vector) if scanned is None else scanned.result()
             lanes, cosines = meant.ranked(cosine[layout.order], near_text, question.limit)
             ranked |= lanes
