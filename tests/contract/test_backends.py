@@ -90,17 +90,20 @@ class TestStagings(contracts.Stagings): ...
 class TestPublications(contracts.Publications): ...
 
 
+ELSEWHERE = {Role.CHAT, Role.RERANKER, Role.WEB}
+"""Roles of no store: their suites run in test_chat_models and test_web_search."""
+
+
 def test_no_suite_is_left_out() -> None:
     run = {base for test in globals().values() if isinstance(test, type) for base in test.__bases__}
-    models = (Role.CHAT, Role.RERANKER)  # theirs run in test_chat_models
-    suites = {role: found for role, found in contracts.SUITES.items() if role not in models}
+    suites = {role: found for role, found in contracts.SUITES.items() if role not in ELSEWHERE}
     assert {suite for found in suites.values() for suite in found} <= run
     assert set(contracts.MOVING) <= run
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_backends_take_the_roles_that_are_tested(name: str) -> None:
-    assert load(name).roles == set(contracts.SUITES) - {Role.CHAT, Role.RERANKER}
+    assert load(name).roles == set(contracts.SUITES) - ELSEWHERE
 
 
 def _corrupt(home: Path, name: str) -> None:
