@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 import uuid_utils
 
@@ -32,7 +32,7 @@ from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.models import ChatMessage, ChatModel, Embedder, Generation, Reranker
 from memos.ports.queue import JobQueue
-from memos.ports.stores import AccountStore, FeatureIndex, RecordStore
+from memos.ports.stores import AccountStore, FeatureIndex, RecordStore, SharedState
 from memos.ports.web import WebSearch
 from memos.registry import missing_extra, resolve
 from memos.remember import Defaults, Remember
@@ -49,6 +49,15 @@ from memos.users.service import Users, check_id
 from memos.users.sharing import Cubes
 
 T = TypeVar("T")
+
+
+class OwnModels(TypedDict, total=False):
+    """Objects to use in place of the configured models; None means the configured one."""
+
+    embedder: Embedder | None
+    chat: ChatModel | None
+    reranker: Reranker | None
+    web: WebSearch | None
 
 
 class AsyncMOS(TransferOperations):
@@ -69,29 +78,19 @@ class AsyncMOS(TransferOperations):
     @staticmethod
     @asynccontextmanager
     async def open(
-        settings: Settings | None = None,
-        *,
-        embedder: Embedder | None = None,
-        chat: ChatModel | None = None,
-        reranker: Reranker | None = None,
-        web: WebSearch | None = None,
+        settings: Settings | None = None, **own: Unpack[OwnModels]
     ) -> AsyncGenerator[AsyncMOS, None]:
         """Open every adapter that the settings name, and compose them.
 
         Args:
             settings: The settings; those of the environment and its files when None.
-            embedder: Use this embedder in place of the configured one.
-            chat: Use this chat model in place of the configured ones.
-            reranker: Use this reranker in place of the configured one.
-            web: Use this search engine of the web in place of the configured one.
+            **own: Models to use in place of the configured ones; see ``OwnModels``.
 
         Raises:
             ConfigError: The settings cannot work.
             StoreError: A store cannot be opened.
         """
-        async with open_engine(
-            settings, embedder=embedder, chat=chat, reranker=reranker, web=web
-        ) as engine:
+        async with open_engine(settings, **own) as engine:
             mos = engine.mos()
             await mos.users.ensure(engine.settings.user)
             yield mos
@@ -139,6 +138,11 @@ class Engine:
         return _need(self.store.jobs, "store", Role.JOBS)
 
     @property
+    def shared(self) -> SharedState:
+        """What the processes that have this store open share."""
+        return _need(self.store.shared, "store", Role.SHARED)
+
+    @property
     def worker(self) -> Worker:
         """What does jobs; cheap to make."""
         blobs = _need(self.store.blobs, "store", Role.BLOBS)
@@ -180,14 +184,10 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings | None = None,
-    *,
-    embedder: Embedder | None = None,
-    chat: ChatModel | None = None,
-    reranker: Reranker | None = None,
-    web: WebSearch | None = None,
+    settings: Settings | None = None, **own: Unpack[OwnModels]
 ) -> AsyncGenerator[Engine, None]:
     """Open every adapter that the settings name; see ``AsyncMOS.open``."""
+    embedder, chat = own.get("embedder"), own.get("chat")
     settings = configuration.load().settings if settings is None else settings
     _check(settings)
     async with AsyncExitStack() as stack:
@@ -198,8 +198,8 @@ async def open_engine(
         models = Models(
             embedder,
             await _chats(stack, settings) if chat is None else (chat,),
-            await _reranker(stack, settings, embedder) if reranker is None else reranker,
-            await _web(stack, settings) if web is None else web,
+            own.get("reranker") or await _reranker(stack, settings, embedder),
+            own.get("web") or await _web(stack, settings),
         )
         earlier = Earlier()
         stack.push_async_callback(earlier.close)

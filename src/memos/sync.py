@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from memos.build import AsyncMOS, simple_settings
+from memos.build import AsyncMOS, OwnModels, simple_settings
 from memos.chat.accounting import UsageReport
 from memos.chat.conversation import ChatResult, ChatStreamEvent
 from memos.cubes.dump import DumpResult
@@ -27,9 +27,7 @@ from memos.options import (
     Who,
 )
 from memos.portal import Opener, Portal
-from memos.ports.models import ChatModel, Embedder, Reranker
 from memos.ports.transfer import CubeStats, OnConflict
-from memos.ports.web import WebSearch
 from memos.progress import Progress
 from memos.retrieve.pipeline import SearchResult
 from memos.settings import Settings
@@ -234,21 +232,9 @@ class MOS(_SyncChat, _Transfers):
         self.jobs = SyncJobs(self._portal)
 
     @classmethod
-    def open(
-        cls,
-        settings: Settings | None = None,
-        *,
-        embedder: Embedder | None = None,
-        chat: ChatModel | None = None,
-        reranker: Reranker | None = None,
-        web: WebSearch | None = None,
-    ) -> Self:
+    def open(cls, settings: Settings | None = None, **own: Unpack[OwnModels]) -> Self:
         """Compose what the settings name; see ``AsyncMOS.open``."""
-        return cls(
-            lambda: AsyncMOS.open(
-                settings, embedder=embedder, chat=chat, reranker=reranker, web=web
-            )
-        )
+        return cls(lambda: AsyncMOS.open(settings, **own))
 
     @classmethod
     def simple(cls, home: Path | str | None = None, user: str | None = None) -> Self:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, cast
 
 import numpy as np
@@ -36,39 +35,13 @@ _DENIAL: Final = re.compile(
 _Key = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What has to agree where two memories say the same."""
-
-    speaker: str | None
-    numbers: frozenset[str]
-    denies: bool
-    terms: frozenset[str]
-
-    @classmethod
-    def of(cls, memory: Memory) -> _Said:
-        return cls(
-            memory.speaker,
-            frozenset(_NUMBER.findall(memory.text)),
-            bool(_DENIAL.search(memory.text)),
-            frozenset(count_terms(memory.text)),
-        )
-
-    def same(self, other: _Said) -> bool:
-        shared = 2 * len(self.terms & other.terms)
-        return (
-            (self.speaker, self.numbers, self.denies)
-            == (other.speaker, other.numbers, other.denies)
-        ) and shared >= SHARED * (len(self.terms) + len(other.terms))
-
-
 class Alike:
     """Those that were kept, to hold others against."""
 
     def __init__(self, vectors: Mapping[_Key, Vector]) -> None:
         self._vectors = vectors
         self._rows: list[int] = []
-        self._said: list[_Said] = []
+        self._said: list[Memory] = []
         width = len(next(iter(vectors.values()))) if vectors else 0
         self._kept: NDArray[np.float32] = np.empty(
             (min(len(vectors), _COMPARED), width), np.float32
@@ -82,11 +55,9 @@ class Alike:
         if vector is None or not held:
             return None
         cosines = self._kept[:held] @ vector
-        said = _Said.of(memory)
-        for row in cast("list[int]", np.argsort(-cosines, kind="stable").tolist()):
-            if cosines[row] < NEAR:
-                return None
-            if self._said[row].same(said):
+        near = np.flatnonzero(cosines >= NEAR)
+        for row in cast("list[int]", near[np.argsort(-cosines[near], kind="stable")].tolist()):
+            if _same(self._said[row], memory):
                 return self._rows[row]
         return None
 
@@ -96,7 +67,7 @@ class Alike:
         if vector is not None and len(self._rows) < len(self._kept):
             self._kept[len(self._rows)] = vector
             self._rows.append(self._count)
-            self._said.append(_Said.of(memory))
+            self._said.append(memory)
         self._count += 1
 
 
@@ -122,3 +93,16 @@ def diverse(ranked: Sequence[Memory], vectors: Mapping[_Key, Vector]) -> Iterato
         nearest = np.maximum(nearest, rows @ rows[at])
         yield at
     yield from range(len(first), len(ranked))
+
+
+def _same(one: Memory, other: Memory) -> bool:
+    """Return whether what is near in meaning may be taken for the same; the cheap tests first."""
+    if one.speaker != other.speaker:
+        return False
+    said = (one.text, other.text)
+    numbers, others = (set(_NUMBER.findall(text)) for text in said)
+    denied, denies = (_DENIAL.search(text) is not None for text in said)
+    if numbers != others or denied != denies:
+        return False
+    terms, more = (set(count_terms(text)) for text in said)
+    return 2 * len(terms & more) >= SHARED * (len(terms) + len(more))

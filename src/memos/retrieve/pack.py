@@ -14,6 +14,8 @@ Key: TypeAlias = tuple[str, str]
 """Cube and id."""
 _OVERHEAD_TOKENS: Final = 12
 """Speaker, date and number of a memory in a prompt."""
+POOL: Final = 3
+"""So many candidates a hit are there to choose different ones from, as in MemOS."""
 _NO_VECTORS: Final[Mapping[Key, Vector]] = {}
 
 
@@ -64,6 +66,11 @@ def cost_of(memory: Memory) -> int:
     return tokens(memory.text) + _OVERHEAD_TOKENS
 
 
+def full(left: int | None) -> bool:
+    """Return whether nothing fits any more into what is left of a budget."""
+    return left is not None and left <= _OVERHEAD_TOKENS
+
+
 def room(budget: int | None, packed: Iterable[Memory]) -> int | None:
     """Return what is left of a budget."""
     return None if budget is None else budget - sum(map(cost_of, packed))
@@ -72,15 +79,15 @@ def room(budget: int | None, packed: Iterable[Memory]) -> int | None:
 def _diverse(
     groups: Sequence[list[Memory]], limit: int, budget: int | None, vectors: Mapping[Key, Vector]
 ) -> list[list[Memory]]:
+    firsts = [group[0] for group in groups]
+    fitting = len(pack(firsts, limit=limit, budget=budget, dedup="none"))
     left = budget
     chosen: list[int] = []
-    for at in diverse([group[0] for group in groups], vectors):
-        cost = 0 if left is None else cost_of(groups[at][0])
-        fits = left is None or cost <= left
-        taken = len(chosen) < limit and fits
-        if taken:
+    for at in diverse(firsts[: POOL * fitting], vectors):
+        cost = 0 if left is None else cost_of(firsts[at])
+        if left is None or cost <= left:
             left = None if left is None else left - cost
             chosen.append(at)
-        if len(chosen) == limit:
+        if len(chosen) == limit or full(left):
             break
     return [groups[at] for at in sorted(chosen)]

@@ -172,8 +172,8 @@ def _together(found: Sequence[Features], scores: Column) -> Column:
             continue
         weights = np.exp(scores[start:end].astype(np.float64))
         sums = np.bincount(part.sessions, weights=weights)
-        sums /= np.sqrt(np.maximum(np.bincount(part.sessions), 1))
-        together[start:end] = np.log(sums[part.sessions])
+        means = sums / np.sqrt(np.maximum(np.bincount(part.sessions), 1))
+        together[start:end] = np.log(means[part.sessions])
     return together
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Unpack
 
 import anyio
 from fastapi import FastAPI
@@ -13,20 +13,18 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from memos import __version__
 from memos import settings as configuration
-from memos.build import Engine, new_id, open_engine
-from memos.ports.models import ChatModel, Embedder, Reranker
-from memos.ports.web import WebSearch
+from memos.buckets import Buckets, Rate
+from memos.build import Engine, OwnModels, new_id, open_engine
 from memos.server import problems
 from memos.server.compat.envelopes import formed
 from memos.server.compat.routers import DIALECT_ROUTERS
 from memos.server.context import BodyLimit, RequestContext
 from memos.server.document import Described
-from memos.server.limits import Buckets
 from memos.server.metrics import Metrics
 from memos.server.pepper import pepper
 from memos.server.routes import ROUTERS
 from memos.server.stopping import hearing
-from memos.server.tenants import Tenants
+from memos.server.tenants import Tenants, Turnstile
 from memos.settings import Settings
 from memos.telemetry import listen
 from memos.users.audit import Audit
@@ -38,21 +36,12 @@ _TOLD: Final = ("ETag", "Retry-After", "X-Trace-Id", "X-Memos-Dump", "Content-Di
 """Headers that pages of other origins may send and see."""
 
 
-def create_app(
-    settings: Settings,
-    *,
-    embedder: Embedder | None = None,
-    chat: ChatModel | None = None,
-    reranker: Reranker | None = None,
-    web: WebSearch | None = None,
-) -> FastAPI:
+def create_app(settings: Settings, **own: Unpack[OwnModels]) -> FastAPI:
     """Return the application; models that are given stand in place of the configured ones."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with open_engine(
-            settings, embedder=embedder, chat=chat, reranker=reranker, web=web
-        ) as engine:
+        async with open_engine(settings, **own) as engine:
             app.state.tenants = await _tenants(engine)
             app.state.stopping = stopping = anyio.Event()
             with listen(app.state.metrics), hearing(stopping):
@@ -103,9 +92,10 @@ async def _tenants(engine: Engine) -> Tenants:
     if settings.bootstrap_key is not None:
         token = settings.bootstrap_key.get_secret_value()
         await keys.adopt(engine.settings.account, token, "bootstrap")
-    buckets = Buckets(settings.requests_per_minute, burst=settings.burst)
+    rate = Rate(settings.requests_per_minute / 60, settings.burst)
+    shared = engine.shared if settings.rate_limits == "shared" else Buckets()
     audit = Audit(engine.accounts, _now, new_id, settings.audit_days)
-    return Tenants(engine, keys, audit, buckets)
+    return Tenants(engine, keys, audit, Turnstile(shared, rate))
 
 
 async def _work(engine: Engine, stopping: anyio.Event) -> None:
