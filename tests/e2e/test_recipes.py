@@ -19,7 +19,7 @@ from memos.ports.models import ChatMessage, Reply, ToolCall
 from memos.ports.stores import FeatureIndex, RecordStore
 from memos.retrieve.pipeline import Retrieve
 from memos.settings import Settings
-from memos.testing.fakes import CountingStore, HashEmbedder, ScriptedChat
+from memos.testing.fakes import CountingStore, HashEmbedder, ScriptedChat, ScriptedReranker
 from memos.users.access import narrowed
 
 NOTHING = '{"queries": []}'
@@ -101,6 +101,19 @@ def test_near_duplicates_of_several_cubes(mos: MOS) -> None:
     assert len(mos.search("bees", dedup="sim").hits) == 1
 
 
+def test_one_id_in_two_cubes_is_two_memories(mos: MOS) -> None:
+    mos.cubes.create("other")
+
+    def item(id: str, text: str) -> dict[str, object]:
+        return {"id": id, "memory": text, "metadata": {}}
+
+    mos.add([item("x", "Zoe keeps bees")])
+    mos.add([item("x", "the train to Porto"), item("y", "bees Zoe keeps")], cube="other")
+    found = mos.search("Zoe bees train Porto", dedup="sim")
+    assert sorted(len(hit.repeats) for hit in found.hits) == [0, 1]
+    assert "the train to Porto" in texts(found)
+
+
 def test_a_conflict_in_one_of_several_cubes_is_told(tmp_path: Path) -> None:
     with MOS.open(Settings(home=tmp_path), embedder=HashEmbedder(16)) as mos:
         mos.cubes.create("old")
@@ -109,6 +122,21 @@ def test_a_conflict_in_one_of_several_cubes_is_told(tmp_path: Path) -> None:
         mos.add("New tea.")
         with pytest.raises(Conflict, match="old"):
             mos.search("tea")
+
+
+def test_why_tells_the_reranker_s_place_and_score(tmp_path: Path) -> None:
+    with MOS.open(
+        Settings(home=tmp_path), embedder=HashEmbedder(), reranker=ScriptedReranker()
+    ) as mos:
+        mos.add(TALK, session="s1")
+        for recipe in ("fast", "balanced"):
+            hits = mos.search("keys under the flowerpot", recipe=recipe).hits
+            assert [hit.why.lanes["rerank"] for hit in hits] == list(range(len(hits)))
+            scores = [hit.why.scores["rerank"] for hit in hits]
+            assert scores == sorted(scores, reverse=True)
+            assert scores[0] == 4
+        plain = mos.search("keys under the flowerpot", rerank=False).hits
+        assert all("rerank" not in hit.why.lanes for hit in plain)
 
 
 # --- neighbours
@@ -325,6 +353,13 @@ async def test_mixture_merges_what_earlier_turns_found(tmp_path: Path) -> None:
         await mos.add("weather of Eve", user="eve")
         theirs = await mos.search("weather", user="eve", recipe="mixture", session="t")
         assert texts(theirs) == ["weather of Eve"]
+        await made.engine.earlier.settle()
+
+        await mos.cubes.share("default", "eve", "read")
+        options = {"cubes": ["default"], "recipe": "mixture", "session": "t"}
+        shared = await mos.search("weather", user="eve", limit=40, **options)
+        lanes = {lane for hit in shared.hits for lane in hit.why.lanes}
+        assert lanes == {"text", "vector", "window"}  # hers is another conversation than ours
         await made.engine.earlier.settle()
 
         filtered = await mos.search(

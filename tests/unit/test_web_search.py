@@ -6,15 +6,18 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from pydantic import BaseModel
 from tests import servers
 
 from memos import MOS
+from memos._offload import Offload
 from memos.errors import (
     ConfigError,
     InvalidInput,
@@ -24,6 +27,7 @@ from memos.errors import (
     Timeout,
     UpstreamError,
 )
+from memos.models.web.asking import Asker, Request
 from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.web import WebPage, WebSearch
@@ -182,6 +186,35 @@ async def test_private_addresses_are_refused_unless_allowed(provider: servers.Pr
     assert caught.value.code == "private_address"
     assert provider.asked == []
     assert len(await ask("searxng", provider.url, allow="10.0.0.0/8, 127.0.0.0/8")) == 3
+
+
+class Noting(httpx.AsyncHTTPTransport):
+    """Keeps the requests that it sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append(request)
+        return await super().handle_async_request(request)
+
+
+@pytest.mark.anyio
+async def test_the_connection_goes_to_the_address_that_was_judged(
+    provider: servers.Provider,
+) -> None:
+    url = f"{provider.url.replace('127.0.0.1', 'localhost')}/search?lang=pt"
+    policy = Policy(allow=("localhost",), timeout_s=5)
+    async with Noting() as transport:
+        asker = Asker("e", url, policy, transport, Offload(1))
+        await asker.ask(Request(parameters={"q": "a b"}))
+    (sent,) = transport.sent
+    assert ip_address(sent.url.host).is_loopback  # no name is left to be looked up again
+    assert sent.extensions["sni_hostname"] == "localhost"
+    assert dict(sent.url.params) == {"lang": "pt", "q": "a b"}
+    (asked,) = provider.asked
+    assert asked.headers["host"] == urlsplit(url).netloc
 
 
 @pytest.mark.anyio

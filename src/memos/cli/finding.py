@@ -236,6 +236,7 @@ def _parts(why: Why) -> None:
         [
             (name, _number(why.features, name), _number(why.parts, name, "+"))
             for name in dict.fromkeys((*adding, *why.features))
+            if why.parts.get(name) or why.features.get(name)
         ],
     )
 

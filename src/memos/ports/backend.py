@@ -88,8 +88,8 @@ class Opened:
     chat: ChatModel | None = None
     reranker: Reranker | None = None
     transfer: Transfer | None = None
-    pulse: Callable[[], Awaitable[Pulse]] | None = None
     web: WebSearch | None = None
+    pulse: Callable[[], Awaitable[Pulse]] | None = None
 
 
 S = TypeVar("S", bound=BaseModel)

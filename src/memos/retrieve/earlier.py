@@ -17,7 +17,8 @@ from memos.types import Scope
 Conversation: TypeAlias = tuple[str, str, tuple[str, ...], str]
 TURNS: Final = 5
 """Turns of a conversation that are remembered, as in MemOS."""
-_HITS: Final = 20
+KEPT: Final = 20
+"""Hits of a turn that are."""
 _CONVERSATIONS: Final = 1000
 _TASKS: Final = 4
 
@@ -40,7 +41,7 @@ class Earlier:
 
     def keep(self, of: Conversation, keys: Sequence[Key]) -> None:
         """Note what a turn found."""
-        self._turns[of] = [tuple(keys[:_HITS]), *self._turns.pop(of, [])][:TURNS]
+        self._turns[of] = [tuple(keys[:KEPT]), *self._turns.pop(of, [])][:TURNS]
         while len(self._turns) > _CONVERSATIONS:
             self._turns.popitem(last=False)
 

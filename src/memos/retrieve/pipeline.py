@@ -21,7 +21,7 @@ from memos.retrieve.aspects import asking, aspects
 from memos.retrieve.neighbours import beside, fitting
 from memos.retrieve.pack import POOL, Dedup, Key, full, pack, room
 from memos.retrieve.recipe import Recipe
-from memos.retrieve.rerank import RERANKED, Reranked, rerank
+from memos.retrieve.rerank import LANE, RERANKED, Reranked, rerank
 from memos.retrieve.score import Order, Ranked
 from memos.retrieve.together import together
 from memos.telemetry import observe, span
@@ -29,7 +29,8 @@ from memos.types import Memory, Scope, Vector
 
 _SPARE: Final = 1.2
 """How many more rows than hits are read at first, so that dropped ones have a successor."""
-_RANKED_BY: Final[Mapping[str, Sequence[Feature]]] = {
+_RANKED_BY: Final[Mapping[str, Sequence[str]]] = {
+    LANE: (LANE,),
     "text": (Feature.BM25, NOMINATING),
     "vector": (Feature.COSINE,),
     "window": (Feature.COSINE_NEAR,),
@@ -279,9 +280,8 @@ class Retrieve:
         return [found[start : start + size] for start in range(0, len(found), size)]
 
     async def _hits(self, order: Order | Reranked, query: Query, scope: Scope) -> tuple[Hit, ...]:
-        most = query.limit if query.budget is None else query.budget // _TOKENS_PER_MEMORY + 1
         spare = POOL if query.dedup == "mmr" else _SPARE
-        want = min(len(order), int(min(most, query.limit) * spare) + 4)
+        want = min(len(order), int(most(query) * spare) + 4)
         while True:
             keys = order.keys(want)
             found = await self._found(keys, query, scope, query.neighbours)
@@ -349,6 +349,13 @@ class Retrieve:
             and version.recorded_at <= as_of
             and (version.retired_at is None or version.retired_at > as_of)
         ]
+
+
+def most(query: Query) -> int:
+    """Return how many hits there may be, about: the limit, or what a budget has room for."""
+    if query.budget is None:
+        return query.limit
+    return min(query.limit, query.budget // _TOKENS_PER_MEMORY + 1)
 
 
 def _hit(

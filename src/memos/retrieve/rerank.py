@@ -14,6 +14,8 @@ from memos.types import Memory
 
 RERANKED: Final = 50
 """Candidates that are put in order anew; the rest keeps its place behind them."""
+LANE: Final = "rerank"
+"""Where a hit that the reranker judged has its place and its score."""
 _Key = tuple[str, str]
 
 
@@ -24,12 +26,21 @@ class Reranked:
     order: Order
     first: tuple[_Key, ...]
     ranks: tuple[int, ...]
+    scores: tuple[float, ...]
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, rank: int) -> Ranked:
-        return self.order[self.ranks[rank] if rank < len(self.ranks) else rank]
+        if rank >= len(self.ranks):
+            return self.order[rank]
+        ranked = self.order[self.ranks[rank]]
+        if rank >= len(self.scores):
+            return ranked
+        return ranked._replace(
+            lanes={**ranked.lanes, LANE: rank},
+            features={**ranked.features, LANE: self.scores[rank]},
+        )
 
     @property
     def answerable(self) -> float:
@@ -63,7 +74,13 @@ async def rerank(
     best = sorted(range(len(held)), key=lambda place: -scores[place])
     gone = [(rank, key) for rank, key in enumerate(keys) if key not in rows]
     placed = [*(held[place] for place in best), *gone]
-    return Reranked(order, tuple(key for _, key in placed), tuple(rank for rank, _ in placed)), ()
+    made = Reranked(
+        order,
+        tuple(key for _, key in placed),
+        tuple(rank for rank, _ in placed),
+        tuple(scores[place] for place in best),
+    )
+    return made, ()
 
 
 @dataclass(frozen=True, slots=True)

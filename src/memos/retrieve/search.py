@@ -10,11 +10,11 @@ from memos.errors import ConfigError, InvalidInput, MemosError, UpstreamError
 from memos.ports.models import ChatModel
 from memos.ports.web import WebPage, WebSearch
 from memos.retrieve import think
-from memos.retrieve.earlier import Conversation, Earlier, conversation
+from memos.retrieve.earlier import KEPT, Conversation, Earlier, conversation
 from memos.retrieve.fuse import fused
 from memos.retrieve.pack import Key, cost_of, room
 from memos.retrieve.pages import as_memories, shared_words
-from memos.retrieve.pipeline import Hit, Query, Retrieve, SearchResult, Why
+from memos.retrieve.pipeline import Hit, Query, Retrieve, SearchResult, Why, most
 from memos.retrieve.together import together
 from memos.telemetry import count
 from memos.types import Memory, Scope
@@ -187,7 +187,8 @@ class Search:
 
     async def _for_later(self, of: Conversation, query: Query, scope: Scope) -> None:
         try:
-            found = await self._fine(replace(query, neighbours=0, budget=None), scope)
+            few = replace(query, neighbours=0, budget=None, limit=min(KEPT, most(query)))
+            found = await self._fine(few, scope)
         except MemosError as error:
             count("searches_for_later", outcome=error.code)
             return
@@ -203,7 +204,7 @@ class Search:
 
 def _wide(query: Query) -> Query:
     """Return the query for a ranking that others are merged with: cut and packed later."""
-    return replace(query, dedup="none", neighbours=0, budget=None)
+    return replace(query, dedup="none", neighbours=0, budget=None, limit=most(query))
 
 
 def _ranked(
