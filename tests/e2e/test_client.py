@@ -252,7 +252,7 @@ def test_what_may_pass_is_tried_again() -> None:
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("calling", [lambda c: c.chat("x"), lambda c: c.cubes.create("x")])
+@pytest.mark.parametrize("calling", [lambda c: c.chat("x"), lambda c: c.jobs.reindex(cube="x")])
 def test_what_may_have_been_done_is_not_done_twice(calling: Callable[[Client], object]) -> None:
     client, asked = answering(httpx.ReadTimeout("slow"))
     with pytest.raises(Timeout):

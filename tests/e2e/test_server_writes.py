@@ -129,7 +129,7 @@ def test_feedback_is_stored_and_goes_with_its_memory(client: TestClient) -> None
         answer = client.post("/v1/feedback", json=bad)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
     client.delete(f"/v1/memories/{id}", params={"erase": True})
-    assert 'memos_queue_jobs{state="waiting"} 0.0' in client.get("/metrics").text
+    assert 'memos_queue_jobs{label="feedback",state="waiting"} 0.0' in client.get("/metrics").text
 
 
 def test_making_users_cubes_and_keys_again_is_harmless(client: TestClient) -> None:

@@ -244,8 +244,9 @@ class Jobs:
         key = f"{'reindex' if label == REINDEX else 'write'} {cube}"
         job = Job(id, label, self._account, cube, payload, scope_key=key)
         try:
-            await self._queue.put([job])
-            kept = None
+            with CancelScope(shield=True):  # whoever goes away meanwhile has put it, file and all
+                await self._queue.put([job])
+                kept = None
         finally:
             if kept is not None:
                 with CancelScope(shield=True):

@@ -110,7 +110,8 @@ class Jobs:
     async def status(self, account: str, id: str) -> JobStatus | None:
         """Return how far a job is."""
         query = f"{_STATUS} WHERE account = ?2 AND id = ?3"
-        found = await self._read(lambda db: db.execute(query, (_now(), account, id)).fetchone())
+        with self._file.glance as db:  # whoever waits looks often: a thread would cost more
+            found = db.execute(query, (_now(), account, id)).fetchone()
         return None if found is None else _status(cast("tuple[object, ...]", found))
 
     async def open(self, account: str, id: str) -> Job | None:
