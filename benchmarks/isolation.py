@@ -99,6 +99,7 @@ class World:
     dice: random.Random
     tenants: list[Tenant] = field(default_factory=list[Tenant])
     memories: list[Held] = field(default_factory=list[Held])
+    jobs: list[Held] = field(default_factory=list[Held])
     written: set[str] = field(default_factory=set[str])
     counted: Counter[str] = field(default_factory=Counter[str])
     numbers: int = 0
@@ -120,6 +121,7 @@ def run(plan: Plan, home: Path, advance: Callable[[], None] = lambda: None) -> C
             _step(world)
             advance()
         for tenant in world.tenants:
+            _await_jobs(world, tenant)
             _check_cubes(world, tenant)
         return world.counted
 
@@ -205,7 +207,7 @@ def _judge(world: World, tenant: Tenant, user: str, call: Call, answer: httpx.Re
     foreign = call.held is not None and call.held.account != tenant.number
     allowed = not foreign and all(tenant.may(user, cube, call.need) for cube in call.cubes)
     done = answer.status_code < _FAILED
-    gone = call.held is not None and call.held not in world.memories
+    gone = call.held is not None and call.held not in (*world.memories, *world.jobs)
     if done and not allowed:
         raise BrokenIsolation(f"was not allowed: {told}")
     if allowed and not done and not gone:
@@ -221,6 +223,8 @@ def _follow(world: World, tenant: Tenant, call: Call, answer: httpx.Response) ->
         world.written.add(call.wrote.split()[0])
         if call.name == "v1 add":
             world.memories.append(Held(tenant.number, call.cubes[0], answer.json()["ids"][0]))
+    if call.name == "v1 add later":
+        world.jobs.append(Held(tenant.number, call.cubes[0], answer.json()["id"]))
     if call.name.endswith("delete") and call.held in world.memories:
         world.memories.remove(call.held)
     if call.name == "v1 share" and call.body is not None:
@@ -318,12 +322,30 @@ def _write(world: World, tenant: Tenant, user: str, cube: str) -> Call:
         (
             Call("v1 add", "POST", "/v1/memories", "write", (cube,),
                  {"text": text, "user": user, "cube": cube}, wrote=text),
+            Call("v1 add later", "POST", "/v1/memories", "write", (cube,),
+                 {"text": text, "user": user, "cube": cube, "background": True},
+                 wrote=text),
             Call("product add", "POST", "/product/add", "write", (cube,),
                  {"messages": said, "user_id": user, "writable_cube_ids": [cube]}, wrote=text),
             Call("start add", "POST", "/memories", "write", (cube,),
                  {"messages": said, "user_id": user, "mem_cube_id": cube}, wrote=text),
         )
     )  # fmt: skip
+
+
+def _job(world: World, tenant: Tenant, user: str, cube: str) -> Call:
+    """A job by its id, anybody's, or those about a cube."""
+    mine = [
+        j for j in world.jobs if j.account == tenant.number and tenant.may(user, j.cube, "read")
+    ]
+    known = mine if mine and world.dice.random() < 0.5 else world.jobs
+    if not known or world.dice.random() < 0.3:
+        params = {"user": user, "cube": cube, "limit": "50"}
+        return Call("v1 jobs", "GET", "/v1/jobs", "read", (cube,), params=params)
+    held = world.dice.choice(known)
+    path, params = f"/v1/jobs/{held.id}", {"user": user, "timeout_s": "0"}
+    name, path = world.dice.choice((("v1 job", path), ("v1 job wait", f"{path}/wait")))
+    return Call(name, "GET", path, "read", (held.cube,), params=params, held=held)
 
 
 def _grant(world: World, tenant: Tenant, user: str, cube: str) -> Call:
@@ -337,7 +359,7 @@ def _grant(world: World, tenant: Tenant, user: str, cube: str) -> Call:
     return Call("v1 share", "PUT", path, "own", (cube,), {"access": access, "user": user})
 
 
-_SHAPES = (_search, _search, _list, _one, _one, _write, _grant)
+_SHAPES = (_search, _search, _list, _one, _one, _write, _grant, _job)
 
 
 def _revoke_key(world: World, tenant: Tenant, user: str) -> None:
@@ -355,6 +377,15 @@ def _try_revoked(world: World, tenant: Tenant) -> None:
     if answer.status_code != _UNAUTHENTICATED:
         raise BrokenIsolation(f"a revoked key opened {path}: {answer.status_code}")
     world.counted["revoked key refused"] += 1
+
+
+def _await_jobs(world: World, tenant: Tenant) -> None:
+    """Wait for what was put; whoever lost the right to write since gets nothing written."""
+    for held in world.jobs:
+        if held.account == tenant.number:
+            path = f"/v1/jobs/{held.id}/wait?user={tenant.owners[held.cube]}&timeout_s=60"
+            if _send(world, tenant.root, "GET", path).json()["state"] not in ("done", "failed"):
+                raise BrokenIsolation(f"not ended: {held}")
 
 
 def _check_cubes(world: World, tenant: Tenant) -> None:

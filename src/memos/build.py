@@ -32,7 +32,7 @@ from memos.network import Policy
 from memos.ports.backend import Opened, Role
 from memos.ports.models import ChatMessage, ChatModel, Embedder, Generation, Reranker
 from memos.ports.queue import JobQueue
-from memos.ports.stores import AccountStore, FeatureIndex, RecordStore
+from memos.ports.stores import AccountStore, FeatureIndex, RecordStore, SharedState
 from memos.ports.web import WebSearch
 from memos.registry import missing_extra, resolve
 from memos.remember import Defaults, Remember
@@ -136,6 +136,11 @@ class Engine:
     def queue(self) -> JobQueue:
         """The jobs of all accounts."""
         return _need(self.store.jobs, "store", Role.JOBS)
+
+    @property
+    def shared(self) -> SharedState:
+        """What the processes that have this store open share."""
+        return _need(self.store.shared, "store", Role.SHARED)
 
     @property
     def worker(self) -> Worker:

@@ -140,6 +140,10 @@ class ServerSettings(_Section):
         default=6000, ge=1, description="Requests of one key, or one address, in the long run."
     )
     burst: int = Field(default=600, ge=1, description="Requests of one key or address at once.")
+    rate_limits: Literal["process", "shared"] = Field(
+        default="process",
+        description="Who counts requests: each process for itself, or all of a home together.",
+    )
     max_body_megabytes: int = Field(default=16, ge=1, description="Largest body, in MB.")
     max_upload_megabytes: int = Field(
         default=1024, ge=1, description="Largest body of a request that carries files, in MB."

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Protocol, TypeVar, Unpack
+from typing import Unpack
 
-from memos.build import AsyncMOS
 from memos.ingest.exports.conversations import Format
 from memos.options import AddOptions, JobsOptions, Who
+from memos.portal import Portal
 from memos.progress import Progress
 from memos.types import JobPage, JobStatus
-
-T = TypeVar("T")
-
-
-class Portal(Protocol):
-    """Runs work where the ``AsyncMOS`` lives."""
-
-    def call(self, work: Callable[[AsyncMOS], Coroutine[object, object, T]]) -> T:
-        """Return what the work returns."""
-        ...
 
 
 class SyncJobs:

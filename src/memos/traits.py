@@ -47,7 +47,10 @@ class Traits(NamedTuple):
     ends: int
 
 
-_WORD: Final = re.compile(r"[a-z]+|\d")
+_WORD: Final = re.compile(r"[a-z]+")
+_SPACED: Final = {c: chr(c).lower() if chr(c).isalpha() else " " for c in range(128)}
+"""What makes ASCII text a row of lower words between spaces, in a third of a pattern's time."""
+_DIGIT: Final = re.compile(r"[0-9]")
 _I: Final = frozenset({"i", "me", "my", "mine", "myself"})
 _LIKING_WORDS: Final = """
 prefer prefers preferred preference preferences like liked love loved loves enjoy enjoyed
@@ -57,7 +60,7 @@ aversion averse stand rather always never value appreciate comfortable uncomfort
 """
 _LIKES: Final = frozenset(_LIKING_WORDS.split())
 _MEASURING_WORDS: Final = """
-0 1 2 3 4 5 6 7 8 9 one two three four five six seven eight nine ten eleven twelve dozen couple
+one two three four five six seven eight nine ten eleven twelve dozen couple
 several few yesterday today tonight tomorrow ago last next since recently just morning evening
 week weeks weekend month months year years monday tuesday wednesday thursday friday saturday
 sunday january february march april may june july august september october november december
@@ -65,7 +68,7 @@ jan feb mar apr jun jul aug sep sept oct nov dec christmas halloween valentine
 spring summer autumn fall winter
 """
 _MEASURES: Final = frozenset(_MEASURING_WORDS.split())
-"""Whatever ``memos.dates`` finds in English has one of these."""
+"""Whatever ``memos.dates`` finds in English has one of these, or a digit."""
 _HAN_I: Final = re.compile(r"[我咱]")
 _HAN_LIKES: Final = re.compile(
     r"喜欢|喜爱|偏好|偏爱|最爱|热爱|爱好|讨厌|不爱|宁愿|更愿意|过敏|习惯|感兴趣"
@@ -104,16 +107,16 @@ def traits(memory: Memory) -> Traits:
 
 def cues(text: str) -> int:
     """Return the marks of a text, as the bits of ``Cue``."""
-    lowered = text.lower()
-    words = set(_WORD.findall(lowered))
+    ascii_ = text.isascii()
+    words = set(text.translate(_SPACED).split() if ascii_ else _WORD.findall(text.lower()))
     marks = 0
     if not words.isdisjoint(_I):
         marks = Cue.PERSONAL.value
-        if not words.isdisjoint(_LIKES) and _LIKING.search(lowered):
+        if not words.isdisjoint(_LIKES) and _LIKING.search(text.lower()):
             marks |= Cue.PREFERENCE.value
-    if not words.isdisjoint(_MEASURES):
+    if _DIGIT.search(text) or not words.isdisjoint(_MEASURES):
         marks |= Cue.CONCRETE.value
-    return marks if text.isascii() else marks | _han_cues(text)
+    return marks if ascii_ else marks | _han_cues(text)
 
 
 def _han_cues(text: str) -> int:

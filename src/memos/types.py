@@ -416,6 +416,24 @@ class ApiKey(Struct, frozen=True):
     revoked_at: datetime | None = None
 
 
+class Repeat(Struct, frozen=True):
+    """A call that was made with an ``Idempotency-Key``.
+
+    Attributes:
+        id: Stands for the operation, who called it, and the key.
+        account: The tenant.
+        at: When it came first.
+        digest: Of what it asked for.
+        version: That of every entry of an account.
+    """
+
+    id: str
+    account: str
+    at: datetime
+    digest: str
+    version: int = 0
+
+
 class AuditEntry(Struct, frozen=True):
     """What somebody did over HTTP, without contents.
 

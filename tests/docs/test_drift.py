@@ -270,7 +270,7 @@ def test_every_method_is_documented() -> None:
     for name in names:
         assert re.search(rf"`(MOS\.)?{name}\(", text), name
     with MOS.open() as mos:  # opens nothing before the first call
-        for part in ("users", "cubes"):
+        for part in ("users", "cubes", "jobs"):
             own = {name for name in dir(getattr(mos, part)) if not name.startswith("_")}
             assert {
                 cell.partition("(")[0] for cell in first_column(section(text, f"## {part}"))

@@ -29,6 +29,6 @@ def test_jobs_on_the_command_line(tmp_path: Path) -> None:
     assert first.id in shown.stdout
     assert "done" in run_in(tmp_path, "jobs", "list", "--state", "done").stdout
     assert "nothing to do" in run_in(tmp_path, "jobs", "run").stdout
-    refused(run_in(tmp_path, "jobs", "retry", first.id, "--json"), "state")
+    refused(run_in(tmp_path, "jobs", "retry", first.id, "--json"), "not_failed")
     refused(run_in(tmp_path, "jobs", "show", "job-none", "--json"), "unknown_job")
     refused(run_in(tmp_path, "jobs", "list", "--state", "lost", "--json"), "invalid_input")

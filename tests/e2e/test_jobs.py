@@ -6,16 +6,22 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
+import apsw
+import msgspec
 import pytest
 
 from memos import MOS, AsyncMOS
+from memos.backends import sqlite
+from memos.backends.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from memos.errors import Conflict, Forbidden, InvalidInput, ModelError, NotFound
 from memos.ports.models import EmbedRole, Vectors
 from memos.settings import JobsSettings, Settings
 from memos.testing.fakes import HashEmbedder
+from memos.types import Job
 
 SECRET = "xylophonequartz"
 LATER = {"role": "user", "content": f"The word is {SECRET}."}
@@ -139,12 +145,22 @@ def test_reindexing_in_the_background(tmp_path: Path) -> None:
         mos.add("Zoe likes jam.")
 
 
+def test_the_second_attempt_waits(tmp_path: Path, embedder: Shaky) -> None:
+    given = settings(tmp_path / "home", retry_seconds=600)
+    with MOS.open(given, embedder=embedder) as mos:
+        embedder.errors = [busy()]
+        put = mos.jobs.add("Zoe likes tea.")
+        assert mos.jobs.run() == 1
+        once = mos.jobs.get(put.id)
+        assert (once.state, once.code, once.cause) == ("waiting", "busy", "embedder failed")
+        assert once.started_at is not None
+        assert once.due_at - once.started_at > timedelta(minutes=9)
+        assert mos.jobs.run() == 0
+
+
 def test_again_while_that_may_help(mos: MOS, embedder: Shaky) -> None:
     embedder.errors = [busy(), busy()]
     put = mos.jobs.add("Zoe likes tea.")
-    mos.jobs.run()
-    once = mos.jobs.get(put.id)
-    assert (once.state, once.code, once.cause) == ("waiting", "busy", "embedder failed")
     done(mos, put.id)
     end = mos.jobs.get(put.id)
     assert (end.state, end.attempts, end.code) == ("done", 3, None)
@@ -357,3 +373,32 @@ def test_a_killed_worker_s_job_is_taken_over(tmp_path: Path) -> None:
         end = mos.jobs.get(put.id)
         assert (end.state, end.attempts) == ("done", 2)
         assert len(mos.get_all().items) == 1
+
+
+@pytest.mark.anyio
+async def test_the_jobs_of_older_files_are_brought_up(tmp_path: Path) -> None:
+    """Feedback that a release before jobs stored, and a job that it had given up."""
+    db = apsw.Connection(str(tmp_path / "memos.db"))
+    db.execute("PRAGMA journal_mode = WAL").fetchall()
+    for step in MIGRATIONS[:2]:
+        step(db)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute("PRAGMA user_version = 2")
+    for seq, (label, dead) in enumerate((("feedback", 0), ("digest", 1)), 1):
+        body = msgspec.json.encode(Job(f"j{seq}", label, "local", "default", {"text": "x"}))
+        db.execute(
+            "INSERT INTO jobs (id, account, cube, scope_key, priority, due, dead, attempts, body)"
+            " VALUES (?, 'local', 'default', '', 0, 5000000, ?, 0, ?)",
+            (f"j{seq}", dead, body),
+        )
+    db.close()
+    async with sqlite.open_sqlite(sqlite.SqliteSettings(path=tmp_path)) as opened:
+        queue = opened.jobs
+        assert queue is not None
+        assert (await queue.stats(["feedback"])).waiting == 1
+        assert (await queue.stats(["digest"])).dead == 1
+        failed = await queue.status("local", "j2")
+        assert failed is not None
+        assert (failed.state, failed.label) == ("failed", "digest")
+        (job,) = await queue.lease(9, timedelta(minutes=1), ["feedback"])
+        assert (job.id, job.payload) == ("j1", {"text": "x"})

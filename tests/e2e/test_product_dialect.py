@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.dialects import add, events, open_server, texts
+from tests.dialects import TOKEN, add, events, open_server, texts
 
 from memos.ports.web import WebPage
-from memos.testing.fakes import ScriptedChat, ScriptedWeb
+from memos.server.app import create_app
+from memos.settings import Settings
+from memos.testing.fakes import HashEmbedder, ScriptedChat, ScriptedWeb
 from memos.types import Batch, Retire
 
 
@@ -258,7 +260,39 @@ def test_cubes_and_users(client: TestClient) -> None:
     assert client.get("/product/instances/status").json()["data"] == {}
 
 
-def test_the_scheduler_is_always_idle(client: TestClient) -> None:
+def test_the_scheduler_tells_of_jobs(tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {"home": tmp_path, "server": {"bootstrap_key": TOKEN}, "jobs": {"concurrency": 0}}
+    )
+    with TestClient(create_app(settings, embedder=HashEmbedder())) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        body = {"text": "Zoe likes tea.", "user": "zoe", "background": True}
+        job = client.post("/v1/memories", json=body).json()["id"]
+        of_zoe, of_max = {"user_id": "zoe"}, {"user_id": "max"}
+
+        def told(**query: str) -> Any:
+            return client.get("/product/scheduler/status", params=query).json()["data"]
+
+        assert told(**of_zoe, task_id=job) == [{"task_id": job, "status": "waiting"}]
+        assert told(**of_max) == []
+        query = {**of_max, "task_id": job}
+        assert client.get("/product/scheduler/status", params=query).status_code == 404
+        queue = client.get("/product/scheduler/task_queue_status", params=of_zoe).json()["data"]
+        assert (queue["remaining_tasks_count"], queue["remaining_tasks_detail"]) == (1, [job])
+        short = {"user_name": "zoe", "timeout_seconds": "0"}
+        waited = client.post("/product/scheduler/wait", params=short).json()
+        assert (waited["message"], waited["data"]["running_tasks"]) == ("timeout", 1)
+        stream = events(client.get("/product/scheduler/wait/stream", params=short).text)
+        assert [event["status"] for event in stream] == ["running", "timeout"]
+        state: Any = client.app.state  # type: ignore[attr-defined]
+        assert client.portal is not None
+        client.portal.call(state.tenants.engine.worker.drain)
+        assert told(**of_zoe) == [{"task_id": job, "status": "completed"}]
+        counted = client.get("/product/scheduler/allstatus").json()["data"]["scheduler_summary"]
+        assert (counted["completed"], counted["waiting"], counted["total"]) == (1, 0, 1)
+
+
+def test_the_scheduler_is_idle(client: TestClient) -> None:
     status = client.get("/product/scheduler/allstatus").json()
     assert status["data"]["scheduler_summary"]["total"] == 0
     assert client.get("/product/scheduler/status", params={"user_id": "zoe"}).json()["data"] == []

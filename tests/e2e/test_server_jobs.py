@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -251,3 +252,28 @@ def test_a_server_that_stops_hands_its_jobs_back(tmp_path: Path) -> None:
     with on_loopback(home, **ENVIRONMENT) as url, Client(url, api_key=TOKEN) as client:
         assert client.jobs.wait(put.id, timeout_s=120).state == "done"
         assert client.stats().memories == 1500
+
+
+def test_what_the_store_is_doing_is_measured(tmp_path: Path) -> None:
+    with in_process(tmp_path) as client:
+        client.post("/v1/memories", json={"text": "Zoe likes tea."})
+        client.post("/v1/search", json={"query": "tea"})
+        client.post("/v1/memories", json={"text": "Max likes cake."})
+
+        def told(name: str) -> float:
+            found = re.search(
+                rf"^memos_{re.escape(name)} (.+)$", client.get("/metrics").text, re.MULTILINE
+            )
+            assert found, name
+            return float(found[1])
+
+        assert told('store_connected{store="sqlite"}') == 1
+        assert told('store_pool_size{store="sqlite"}') >= 1
+        assert told('store_connections{state="idle",store="sqlite"}') >= 1
+        assert told('store_waiting{pool="writer",store="sqlite"}') == 0
+        assert told('store_wait_seconds_count{pool="writer",store="sqlite"}') >= 2
+        assert told('index_lag_changes{store="sqlite"}') >= 1
+        for lane in ("text", "vector"):
+            assert told(f'lane_seconds_count{{lane="{lane}",outcome="ok"}}') == 1
+        client.post("/v1/search", json={"query": "cake"})
+        assert told('index_lag_changes{store="sqlite"}') == 0

@@ -104,8 +104,8 @@ def test_what_is_measured(tmp_path: Path) -> None:
             'memos_search_step_seconds_count{step="features"}',
             'memos_model_calls_total{model="scripted",outcome="ok"} 1.0',
             'memos_model_tokens_total{kind="prompt",model="scripted"}',
-            'memos_queue_jobs{state="dead"} 0.0',
-            "memos_queue_oldest_seconds 0.0",
+            'memos_queue_jobs{label="add",state="dead"} 0.0',
+            'memos_queue_oldest_seconds{label="add"} 0.0',
         ):
             assert name in text, name
         for body in (
@@ -116,3 +116,22 @@ def test_what_is_measured(tmp_path: Path) -> None:
             token = client.post("/v1/keys", json=body).json()["token"]
             refused = client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
             assert (refused.status_code, refused.json()["code"]) == (403, "key_scope")
+
+
+@pytest.mark.parametrize("counted", ["shared", "process"])
+def test_the_servers_of_one_home_count_together_when_told_so(tmp_path: Path, counted: str) -> None:
+    few = {"rate_limits": counted, "requests_per_minute": 1, "burst": 4}
+    with in_process(tmp_path, **few) as one, in_process(tmp_path, **few) as two:
+        answers = [client.get("/v1/cubes") for client in (one, two, one, two, one, two)]
+        statuses = [answer.status_code for answer in answers]
+        assert statuses == [200] * 4 + ([429] * 2 if counted == "shared" else [200] * 2)
+        if counted == "shared":
+            assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+            assert answers[-1].json()["code"] == "rate_limited"
+            assert b"testclient" not in (tmp_path / "shared.db").read_bytes()
+
+
+def test_a_damaged_count_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "shared.db").write_bytes(b"no database at all" * 400)
+    with in_process(tmp_path, rate_limits="shared") as client:
+        assert client.get("/v1/cubes").status_code == 200

@@ -9,6 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.serving import in_process
 
+from memos.errors import StoreError
+from memos.server.problems import of_error
 from memos.server.schemas import AddedManyOut, PageOut
 
 
@@ -117,7 +119,7 @@ def test_feedback_is_stored_and_goes_with_its_memory(client: TestClient) -> None
     assert again.json() == first.json()
     other = client.post("/v1/feedback", json=body)
     assert other.json()["id"] != first.json()["id"]
-    assert 'memos_queue_jobs{state="waiting"} 2.0' in client.get("/metrics").text
+    assert 'memos_queue_jobs{label="feedback",state="waiting"} 2.0' in client.get("/metrics").text
     for bad, status, code in (
         ({"text": " "}, 422, "empty"),
         ({"text": "x", "memories": ["none"]}, 404, "unknown_memory"),
@@ -128,3 +130,59 @@ def test_feedback_is_stored_and_goes_with_its_memory(client: TestClient) -> None
         assert (answer.status_code, answer.json()["code"]) == (status, code)
     client.delete(f"/v1/memories/{id}", params={"erase": True})
     assert 'memos_queue_jobs{state="waiting"} 0.0' in client.get("/metrics").text
+
+
+def test_making_users_cubes_and_keys_again_is_harmless(client: TestClient) -> None:
+    for path, body, other in (
+        ("/v1/users", {"id": "ann", "name": "Ann"}, {"id": "ann", "name": "Anna"}),
+        ("/v1/cubes", {"id": "studio", "user": "zoe"}, {"id": "studio", "user": "lin"}),
+        ("/v1/keys", {"name": "k", "scopes": ["read"]}, {"name": "k", "scopes": ["write"]}),
+    ):
+        headers = {"Idempotency-Key": "one"}
+        first = client.post(path, json=body, headers=headers)
+        again = client.post(path, json=body, headers=headers)
+        assert (first.status_code, again.status_code) == (201, 201), again.text
+        assert again.json() == first.json()
+        changed = client.post(path, json=other, headers=headers)
+        assert (changed.status_code, changed.json()["code"]) == (409, "idempotency_key"), path
+        if path != "/v1/keys":
+            for fresh in ({}, {"Idempotency-Key": "two"}):
+                assert client.post(path, json=body, headers=fresh).status_code == 409
+    keys = client.get("/v1/keys").json()["keys"]
+    assert [key["name"] for key in keys].count("k") == 1
+
+
+def test_a_call_that_failed_is_not_remembered(client: TestClient) -> None:
+    client.put("/v1/users/ann")
+    headers = {"Idempotency-Key": "one"}
+    body = {"id": "studio", "user": "ann"}
+    assert client.post("/v1/cubes", json={"id": "studio"}).status_code == 201
+    for _ in range(2):
+        assert client.post("/v1/cubes", json=body, headers=headers).status_code == 409
+    assert client.post("/v1/cubes", json={**body, "id": "x"}, headers=headers).status_code == 201
+
+
+def test_nobody_repeats_the_call_of_another_key(client: TestClient) -> None:
+    body = {"name": "k", "scopes": ["read", "admin"]}
+    mine = client.post("/v1/keys", json=body, headers={"Idempotency-Key": "one"}).json()
+    other = {"Authorization": f"Bearer {mine['token']}", "Idempotency-Key": "one"}
+    theirs = client.post("/v1/keys", json=body, headers=other).json()
+    assert theirs["key"]["id"] != mine["key"]["id"]
+    assert theirs["token"] != mine["token"]
+    client.delete(f"/v1/keys/{mine['key']['id']}")
+    late = client.post("/v1/keys", json=body, headers={"Idempotency-Key": "one"})
+    assert (late.status_code, late.json()["code"]) == (409, "idempotency_key")
+
+
+def test_who_is_refused_for_now_is_told_when_to_come_back(tmp_path: Path) -> None:
+    with in_process(tmp_path, requests_per_minute=1, burst=2) as client:
+        answers = [client.get("/v1/cubes") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+        dialect = client.post("/product/search", json={"user_id": "zoe", "query": "x"})
+        assert dialect.status_code == 429
+        assert int(dialect.headers["Retry-After"]) >= 1
+    busy = StoreError("held by another", service="sqlite", retryable=True, code="busy")
+    assert of_error(busy).headers["Retry-After"] == "1"
+    full = StoreError("no such directory", service="sqlite", code="cannot_open")
+    assert "Retry-After" not in of_error(full).headers

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 
 from memos import MOS
 from memos.errors import Conflict
+from memos.ports.backend import Opened
 from memos.settings import Settings
+from memos.testing.contracts.making import apply, place, put, records, scope
 from memos.testing.fakes import HashEmbedder
 
 
@@ -54,10 +57,10 @@ def test_what_the_other_erased_is_not_counted(tmp_path: Path) -> None:
 
 def test_a_refused_batch_leaves_nothing_behind_in_what_is_remembered(tmp_path: Path) -> None:
     with two(tmp_path) as (one, other):
-        items = [{"id": "taken", "memory": "first", "metadata": {"session_id": "s"}}]
-        one.add(items, session="s")
+        gone = one.add("not for long").ids[0]
+        one.forget(gone, mode="erase")
         with pytest.raises(Conflict):
-            one.add([*items, {"memory": "second"}], session="new")
+            one.add([{"memory": "first"}, {"id": gone, "memory": "second"}], session="new")
         for n, store in enumerate((one, other, one)):
             turn = [{"role": "user", "content": f"turn {n}"}]
             assert position(store, store.add(turn, session="new").ids[0]) == n
@@ -86,3 +89,13 @@ def test_a_cube_that_the_other_replaced_is_found_anew(tmp_path: Path) -> None:
         other.load(dump, cube="d")
         turn = [{"role": "user", "content": "the next one"}]
         assert position(one, one.add(turn, cube="d", session="s").ids[0]) == 3
+
+
+@pytest.mark.anyio
+async def test_an_erase_and_an_add_in_one_commit(opened: Opened) -> None:
+    await apply(opened, put("a", place=place("s")), put("b", place=place("s")))
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: apply(opened, erases=("b",)))
+        group.start_soon(lambda: apply(opened, put("c", place=place("s"))))
+    (found,) = await records(opened).get(["c"], scope())
+    assert found.position == 1

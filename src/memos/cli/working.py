@@ -54,7 +54,7 @@ def show_all(
         for job in page.items
     ]
     columns = {"job id": "cyan", "kind": "", "cube": "", "state": "", "attempts": "", "put": "dim"}
-    table({**columns, "code": "red"}, rows)
+    table({**columns, "error": "red"}, rows)
     if page.next is not None:
         say(f"more: --cursor {page.next}")
 

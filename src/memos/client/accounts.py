@@ -23,7 +23,8 @@ from memos.users.audit import AuditPage
 
 def make_user(body: Mapping[str, object], by: str | None) -> Call[User]:
     """Return the call that creates a user."""
-    return Call("POST", "/v1/users", reading(User), query(user=by), body)
+    read, key = reading(User), key_of({})
+    return Call("POST", "/v1/users", read, query(user=by), body, headers=key, repeatable=True)
 
 
 def user(method: str, id: str) -> Call[User]:
@@ -46,7 +47,8 @@ def change_user(id: str, by: str | None, **change: object) -> Call[User]:
 def make_cube(id: str, name: str | None, owner: str | None) -> Call[Cube]:
     """Return the call that creates a cube."""
     body = given(id=id, name=name, user=owner)
-    return Call("POST", "/v1/cubes", reading(Cube), body=body)
+    key = key_of({})
+    return Call("POST", "/v1/cubes", reading(Cube), body=body, headers=key, repeatable=True)
 
 
 def cube(id: str, acting: str | None) -> Call[Cube]:
@@ -103,7 +105,8 @@ def stats(who: Mapping[str, object]) -> Call[CubeStats]:
 
 def make_key(body: Mapping[str, object]) -> Call[NewKey]:
     """Return the call that makes a key."""
-    return Call("POST", "/v1/keys", reading(NewKey), body=body)
+    key = key_of({})
+    return Call("POST", "/v1/keys", reading(NewKey), body=body, headers=key, repeatable=True)
 
 
 def keys() -> Call[list[Key]]:

@@ -106,10 +106,10 @@ def _near(match: re.Match[str], day: date) -> Span | None:
 
 
 def _rule(hint: str, pattern: str, means: Meaning) -> Rule:
-    return Rule(hint, re.compile(pattern), means)
+    return Rule(hint, pattern, means)
 
 
-HINTS: Final = re.compile(
+HINTS: Final = (
     r"(?P<month>月)|(?P<year>年)|(?P<week>周|星期|礼拜)|(?P<near>[前昨今明后][天日晚早])"
     r"|(?P<ago>[前后])|(?P<past>最近|过去|近)"
 )

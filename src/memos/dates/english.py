@@ -185,20 +185,18 @@ def _on_weekday(match: re.Match[str], day: date) -> Span | None:
 
 
 def _rule(hint: str, pattern: str, means: Meaning) -> Rule:
-    return Rule(hint, re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), means)
+    return Rule(hint, pattern.replace(" ", r"\s+"), means)
 
 
 def _beside_of(rule: Rule) -> Rule:
-    both = _BESIDE.replace(" ", r"\s+") + rule.pattern.pattern
-    return Rule(rule.hint, re.compile(both, re.IGNORECASE), _beside(rule.means))
+    return _rule(rule.hint, _BESIDE + rule.pattern, _beside(rule.means))
 
 
-HINTS: Final = re.compile(
+HINTS: Final = (
     rf"\b(?:(?P<month>(?:{_either(_MONTHS)})\b)|(?P<day>(?:{_either(_DAYS)})\b)"
     rf"|(?P<feast>{_either(_FEASTS)})|(?P<season>(?:{_either(_SEASONS)})\b)"
     rf"|(?P<shift>(?:{_either(_SHIFT)})\b)|(?P<near>yesterday|to(?:day|night|morrow)\b)"
-    r"|(?P<ago>(?:ago|back)\b)|(?P<year>(?:19|20)\d\d\b))",
-    re.IGNORECASE,
+    r"|(?P<ago>(?:ago|back)\b)|(?P<year>(?:19|20)\d\d\b))"
 )
 """Words without which a rule of that hint cannot match."""
 _DATES: Final = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 from memos.dates import chinese, english
@@ -38,9 +38,14 @@ def spans(text: str, day: date) -> tuple[Span, ...]:
     return tuple(span for _, span in found[:_MOST])
 
 
-def _promising(text: str, hints: re.Pattern[str], rules: Iterable[Rule]) -> list[Rule]:
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _promising(text: str, hints: str, rules: Iterable[Rule]) -> list[Rule]:
     """Return the rules that can match at all."""
-    kinds = {match.lastgroup for match in hints.finditer(text)}
+    kinds = {match.lastgroup for match in _compiled(hints).finditer(text)}
     return [rule for rule in rules if rule.hint in kinds] if kinds else []
 
 
@@ -48,7 +53,7 @@ def _found(text: str, day: date, rules: list[Rule]) -> Iterator[tuple[int, Span]
     """Yield spans with where they stand; what one rule read is read by no later one."""
     taken: list[tuple[int, int]] = []
     for rule in rules:
-        for match in rule.pattern.finditer(text):
+        for match in _compiled(rule.pattern).finditer(text):
             start, end = match.span()
             if any(start < other_end and other < end for other, other_end in taken):
                 continue

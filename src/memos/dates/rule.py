@@ -17,10 +17,10 @@ class Rule(NamedTuple):
 
     Attributes:
         hint: The kind of word that has to be in the text.
-        pattern: What is looked for.
+        pattern: What is looked for, in any case; compiled with its first use.
         means: Which days a match means, seen from a day; None: none.
     """
 
     hint: str
-    pattern: re.Pattern[str]
+    pattern: str
     means: Meaning

@@ -208,7 +208,9 @@ class Jobs:
         """
         status = await self._found(opt.text(id, "id"), user, "write")
         if status.state != "failed":
-            raise InvalidInput(f"job {id!r} was not given up: it is {status.state}", code="state")
+            raise InvalidInput(
+                f"job {id!r} was not given up: it is {status.state}", code="not_failed"
+            )
         await self._queue.retry(id, due_at=datetime.now(UTC), cause="")
         self._parts.worker.bell.ring()
         return await self._found(id, user, "write")

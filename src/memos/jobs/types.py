@@ -10,6 +10,7 @@ import anyio
 import msgspec
 from msgspec import Struct, field
 
+from memos.errors import DataError
 from memos.types import Job, Json, JsonObject
 
 ADD: Final = "add"
@@ -47,8 +48,15 @@ class Work(Struct, frozen=True):
 
 
 def work_of(job: Job) -> Work:
-    """Return what a job has to do."""
-    return msgspec.convert(job.payload, Work)
+    """Return what a job has to do.
+
+    Raises:
+        DataError: It says so in a way that this release does not know.
+    """
+    try:
+        return msgspec.convert(job.payload, Work)
+    except msgspec.ValidationError as error:
+        raise DataError(f"job {job.id!r} cannot be read: {error}", code="unknown_work") from error
 
 
 @dataclass(frozen=True, slots=True)

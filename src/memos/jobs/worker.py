@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -138,7 +139,7 @@ class Worker:
                     outcome = await self._outcome(job, progress)
                     group.cancel_scope.cancel()
             except get_cancelled_exc_class():
-                with CancelScope(shield=True):
+                with CancelScope(shield=True), suppress(MemosError):  # else its lease ends
                     await self.queue.release(job.id)
                 raise
             with CancelScope(shield=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +19,7 @@ from memos.ports.stores import (
     LinkIndex,
     Maintenance,
     RecordStore,
+    SharedState,
     TextIndex,
     VectorIndex,
 )
@@ -36,10 +37,32 @@ class Role(StrEnum):
     BLOBS = "blobs"
     ACCOUNTS = "accounts"
     JOBS = "jobs"
+    SHARED = "shared"
     EMBEDDER = "embedder"
     CHAT = "chat"
     RERANKER = "reranker"
     WEB = "web"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What an opened store is doing at this moment.
+
+    Attributes:
+        connected: Whether it answers.
+        connections: Open connections of its pool, by state: ``busy`` and ``idle``.
+        most: Connections that the pool may have.
+        waiting: Callers that wait for something, by what: ``readers`` for a connection, ``writer``
+            for their turn to write.
+        lag: How many positions of the change log the most outdated of the indexes in use is
+            behind; it catches up before it answers.
+    """
+
+    connected: bool
+    connections: Mapping[str, int]
+    most: int
+    waiting: Mapping[str, int]
+    lag: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +71,7 @@ class Opened:
 
     ``features``, ``maintenance`` and ``transfer`` are optional abilities of a record store:
     computing the scorer's features over a whole cube at once, proving and rebuilding derived
-    state, and moving whole cubes.
+    state, and moving whole cubes. ``pulse`` tells what a store is doing, for metrics.
     """
 
     records: RecordStore | None = None
@@ -58,6 +81,7 @@ class Opened:
     blobs: BlobStore | None = None
     accounts: AccountStore | None = None
     jobs: JobQueue | None = None
+    shared: SharedState | None = None
     embedder: Embedder | None = None
     features: FeatureIndex | None = None
     maintenance: Maintenance | None = None
@@ -65,6 +89,7 @@ class Opened:
     reranker: Reranker | None = None
     transfer: Transfer | None = None
     web: WebSearch | None = None
+    pulse: Callable[[], Awaitable[Pulse]] | None = None
 
 
 S = TypeVar("S", bound=BaseModel)

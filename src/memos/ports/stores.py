@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from memos.buckets import Rate
 from memos.dates import Span
 from memos.filters import Filter
 from memos.types import (
@@ -31,6 +32,7 @@ from memos.types import (
     Page,
     Place,
     Receipt,
+    Repeat,
     Scope,
     Scored,
     Spending,
@@ -40,8 +42,8 @@ from memos.types import (
     Vector,
 )
 
-Entry: TypeAlias = User | Cube | Grant | Spending | ApiKey | AuditEntry
-E = TypeVar("E", User, Cube, Grant, Spending, ApiKey, AuditEntry)
+Entry: TypeAlias = User | Cube | Grant | Spending | ApiKey | AuditEntry | Repeat
+E = TypeVar("E", User, Cube, Grant, Spending, ApiKey, AuditEntry, Repeat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,21 @@ class BlobStore(Protocol):
 
     async def delete(self, account: str, digest: str) -> None:
         """Remove the blob; an unknown one is ignored."""
+        ...
+
+
+class SharedState(Protocol):
+    """Small things that processes share and may lose; keys are of nobody's account.
+
+    Raises:
+        StoreError: The store failed.
+    """
+
+    async def take(self, key: str, rate: Rate) -> float:
+        """Take a token from the bucket ``key``; return 0, or in how many seconds there is one.
+
+        A bucket that nobody took from is full; it fills evenly. Who is refused takes nothing.
+        """
         ...
 
 

@@ -39,6 +39,7 @@ from memos.relevance import (
     timeliness,
     without_names,
 )
+from memos.telemetry import span
 from memos.traits import traits
 from memos.types import Memory, Place, Scope, Statistics, Vector
 
@@ -69,9 +70,11 @@ class LaneFeatures:
             question, vector=vector, terms=without_names(question.terms, statistics.speakers)
         )
         terms, asked = list(question.terms), replace(question, where=_unexpired(question))
-        holding = await self._holding(terms, asked, scope)
-        times = tuple(span.by(statistics.newest) for span in question.times)
-        nearest = await self._nearest(asked, scope)
+        times = tuple(days.by(statistics.newest) for days in question.times)
+        with span("lane_seconds", lane="text"):
+            holding = await self._holding(terms, asked, scope)
+        with span("lane_seconds", lane="vector"):
+            nearest = await self._nearest(asked, scope)
         told = await self._told(replace(asked, times=times), scope)
         anchors = sorted({*holding, *nearest, *told})
         near = await self.records.around(anchors, scope, _REACH) if anchors else []
@@ -121,14 +124,14 @@ class LaneFeatures:
         """Return the nearest of what was said on the days asked about, or soon after."""
         if asked.vector is None or not asked.times:
             return []
-        said = Or(tuple(_said_around(span) for span in asked.times))
+        said = Or(tuple(_said_around(days) for days in asked.times))
         where = And((asked.where, said))
         (found,) = await self.vectors.nearest([asked.vector], scope, where, asked.limit)
         return [scored.id for scored in found]
 
 
-def _said_around(span: Span) -> Filter:
-    first, last = (date.fromordinal(day) for day in (span.first, span.last + TOLD_WITHIN))
+def _said_around(days: Span) -> Filter:
+    first, last = (date.fromordinal(day) for day in (days.first, days.last + TOLD_WITHIN))
     return And(
         (
             Test("valid_from", "gte", first.isoformat()),

@@ -109,7 +109,7 @@ _PLAIN: Final[Mapping[str, Recipe]] = {
                 Feature.CONCRETE: 0.8,
                 Feature.TIME: 5.0,
             },
-            session=0.5,
+            session=0.8,
             leading=0.7,
             aspects=0.5,
             advice={Feature.PREFERENCE: 1.0, Feature.CONCRETE: 0.0},

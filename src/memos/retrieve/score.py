@@ -162,7 +162,7 @@ def _together(found: Sequence[Features], scores: Column) -> Column:
     """Return, for every candidate, the log of the sum of e^score over its session's candidates.
 
     One strong turn lifts its session as much as several fair ones do, and a long session of weak
-    ones not at all.
+    ones not at all: the sum is over the root of their number, between a sum and a mean.
     """
     starts = list(accumulate((len(part.ids) for part in found), initial=0))
     together = np.empty(len(scores), np.float32)
@@ -172,7 +172,8 @@ def _together(found: Sequence[Features], scores: Column) -> Column:
             continue
         weights = np.exp(scores[start:end].astype(np.float64))
         sums = np.bincount(part.sessions, weights=weights)
-        together[start:end] = np.log(sums[part.sessions])
+        means = sums / np.sqrt(np.maximum(np.bincount(part.sessions), 1))
+        together[start:end] = np.log(means[part.sessions])
     return together
 
 

@@ -13,18 +13,18 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from memos import __version__
 from memos import settings as configuration
+from memos.buckets import Buckets, Rate
 from memos.build import Engine, OwnModels, new_id, open_engine
 from memos.server import problems
 from memos.server.compat.envelopes import formed
 from memos.server.compat.routers import DIALECT_ROUTERS
 from memos.server.context import BodyLimit, RequestContext
 from memos.server.document import Described
-from memos.server.limits import Buckets
 from memos.server.metrics import Metrics
 from memos.server.pepper import pepper
 from memos.server.routes import ROUTERS
 from memos.server.stopping import hearing
-from memos.server.tenants import Tenants
+from memos.server.tenants import Tenants, Turnstile
 from memos.settings import Settings
 from memos.telemetry import listen
 from memos.users.audit import Audit
@@ -92,9 +92,10 @@ async def _tenants(engine: Engine) -> Tenants:
     if settings.bootstrap_key is not None:
         token = settings.bootstrap_key.get_secret_value()
         await keys.adopt(engine.settings.account, token, "bootstrap")
-    buckets = Buckets(settings.requests_per_minute, burst=settings.burst)
+    rate = Rate(settings.requests_per_minute / 60, settings.burst)
+    shared = engine.shared if settings.rate_limits == "shared" else Buckets()
     audit = Audit(engine.accounts, _now, new_id, settings.audit_days)
-    return Tenants(engine, keys, audit, buckets)
+    return Tenants(engine, keys, audit, Turnstile(shared, rate))
 
 
 async def _work(engine: Engine, stopping: anyio.Event) -> None:

@@ -15,14 +15,14 @@ _SCHEME: Final = "key"
 _OPEN: Final = frozenset({"/health", "/ready"})
 """Routes that ask for no key."""
 _TRACE: Final = {"description": "Finds the request in the log.", "schema": {"type": "string"}}
+_LATER: Final = {
+    "description": "Seconds until another request may be served.",
+    "schema": {"type": "integer", "minimum": 1},
+}
 _MORE: Final[Mapping[str, Mapping[str, object]]] = {
     "401": {"WWW-Authenticate": {"schema": {"type": "string"}}},
-    "429": {
-        "Retry-After": {
-            "description": "Seconds until another request is served.",
-            "schema": {"type": "integer", "minimum": 1},
-        }
-    },
+    "429": {"Retry-After": _LATER},
+    "503": {"Retry-After": _LATER},
 }
 """Headers that come with a status on every route."""
 

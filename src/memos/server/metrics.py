@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from memos.ports.backend import Pulse
 from memos.ports.queue import QueueStats
 
 _BUCKETS: Final = (
@@ -24,10 +25,15 @@ class Metrics:
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
-        labels = ("label", "state")
-        self._depth = Gauge("memos_queue_jobs", "jobs", labels, registry=self._registry)
-        told = "age of the oldest due job"
-        self._age = Gauge("memos_queue_oldest_seconds", told, ("label",), registry=self._registry)
+        self._depth = self._gauge("queue_jobs", "jobs", "label", "state")
+        self._age = self._gauge("queue_oldest_seconds", "age of the oldest due job", "label")
+        self._connected = self._gauge("store_connected", "whether the store answers", "store")
+        self._most = self._gauge("store_pool_size", "connections that may be open", "store")
+        self._connections = self._gauge("store_connections", "connections", "store", "state")
+        self._waiting = self._gauge("store_waiting", "callers that wait", "store", "pool")
+        self._lag = self._gauge(
+            "index_lag_changes", "positions of the change log that indexes are behind", "store"
+        )
 
     def count(self, name: str, amount: float, labels: Mapping[str, str]) -> None:
         """Add to a counter."""
@@ -62,6 +68,19 @@ class Metrics:
         due = stats.oldest_due
         age = 0.0 if due is None else max(0.0, (now - due).total_seconds())
         self._age.labels(label=label).set(age)
+
+    def store(self, name: str, pulse: Pulse) -> None:
+        """Note what a store is doing."""
+        self._connected.labels(store=name).set(pulse.connected)
+        self._most.labels(store=name).set(pulse.most)
+        self._lag.labels(store=name).set(pulse.lag)
+        for state, count in pulse.connections.items():
+            self._connections.labels(store=name, state=state).set(count)
+        for pool, count in pulse.waiting.items():
+            self._waiting.labels(store=name, pool=pool).set(count)
+
+    def _gauge(self, name: str, told: str, *labels: str) -> Gauge:
+        return Gauge(f"memos_{name}", told, labels, registry=self._registry)
 
     def text(self) -> bytes:
         """Return everything in the text format of Prometheus."""

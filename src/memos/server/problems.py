@@ -23,6 +23,9 @@ from memos.errors import MemosError, RateLimited, Unauthenticated, UpstreamError
 from memos.telemetry import bound
 
 _logger: Final = logging.getLogger(__name__)
+_SOON_S: Final = 1.0
+"""When to come back after a failure that may pass, where nobody says."""
+_FOR_NOW: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 MEDIA_TYPE: Final = "application/problem+json"
 CODES: Final[Mapping[int, str]] = {
     400: "bad_request", 401: "unauthenticated", 403: "forbidden", 404: "not_found",
@@ -85,8 +88,11 @@ def of_error(error: MemosError) -> Problem:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UpstreamError):
         context |= {"service": error.service, "retryable": error.retryable}
-    if isinstance(error, RateLimited) and error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    wait = error.retry_after if isinstance(error, RateLimited) else None
+    if wait is None and isinstance(error, UpstreamError) and error.retryable:
+        wait = _SOON_S
+    if wait is not None and status in _FOR_NOW:
+        headers["Retry-After"] = str(max(1, round(wait)))
     kind = type(error).__name__
     return Problem(status, error.code, error.detail, kind, context=context, headers=headers)
 

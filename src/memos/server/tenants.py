@@ -10,9 +10,10 @@ from typing import Final
 import anyio
 from starlette.requests import Request
 
+from memos.buckets import Rate
 from memos.build import AsyncMOS, Engine
 from memos.errors import Forbidden, RateLimited, Unauthenticated
-from memos.server.limits import Buckets
+from memos.ports.stores import SharedState
 from memos.types import ApiKey
 from memos.users.access import UNLIMITED, Limits
 from memos.users.audit import Audit
@@ -37,14 +38,32 @@ class Caller:
     key: ApiKey | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Turnstile:
+    """Lets through so many requests of one caller."""
+
+    shared: SharedState
+    rate: Rate
+
+    async def let(self, who: str) -> None:
+        """Count a request.
+
+        Raises:
+            RateLimited: Too many came.
+        """
+        wait = await self.shared.take(who, self.rate)
+        if wait > 0:
+            raise RateLimited("too many requests; slow down", service="memos", retry_after=wait)
+
+
 class Tenants:
     """The accounts behind one engine."""
 
-    def __init__(self, engine: Engine, keys: Keys, audit: Audit, buckets: Buckets) -> None:
+    def __init__(self, engine: Engine, keys: Keys, audit: Audit, turnstile: Turnstile) -> None:
         self.engine = engine
         self.keys = keys
         self.audit = audit
-        self._buckets = buckets
+        self._turnstile = turnstile
         self._known: set[str] = set()
         self._lock = anyio.Lock()
 
@@ -64,11 +83,13 @@ class Tenants:
                 raise Unauthenticated(
                     "send an API key: Authorization: Bearer <key>; 'memos key create' makes one"
                 )
-            self._count("local")
+            await self._turnstile.let("local")
             return Caller(self.engine.settings.account, UNLIMITED)
-        self._count(f"address {address_of(request)}")  # guessing keys costs as much as using them
+        await self._turnstile.let(
+            f"address {address_of(request)}"
+        )  # guessing keys costs as much as using them
         key = await self.keys.authenticate(token)
-        self._count(f"key {key.id}")
+        await self._turnstile.let(f"key {key.id}")
         return Caller(key.tenant, limits_of(key), key)
 
     async def memory(self, caller: Caller) -> AsyncMOS:
@@ -108,11 +129,6 @@ class Tenants:
         if caller.key is not None:
             await self.keys.check(caller.key)
         await self.engine.gate(caller.account, caller.limits).scope(user, cubes)
-
-    def _count(self, who: str) -> None:
-        wait = self._buckets.wait(who)
-        if wait > 0:
-            raise RateLimited("too many requests; slow down", service="memos", retry_after=wait)
 
 
 def limits_of(key: ApiKey) -> Limits:

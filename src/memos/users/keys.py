@@ -7,6 +7,7 @@ is wrong with a key, the answer is the same.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
@@ -62,6 +63,7 @@ class Keys:
         user: str | None = None,
         cubes: Sequence[str] | None = None,
         expires_at: datetime | None = None,
+        once: str | None = None,
     ) -> NewKey:
         """Make a key for an account.
 
@@ -72,20 +74,25 @@ class Keys:
             user: The only user that it may act for; any of the account when None.
             cubes: The only cubes that it may touch; any that its user may when None.
             expires_at: From when on it is refused.
+            once: Makes a repeated call harmless: it gives the same key, token included, which is
+                not stored for that, but made of this and the pepper.
 
         Raises:
             InvalidInput: A scope that is none, no scope, or a time that has passed.
+            Conflict: Another key was made with ``once``, or this one was changed since.
         """
         check_name(name)
         _check_scopes(scopes)
         if expires_at is not None and expires_at <= self.now():
             raise InvalidInput("expires_at has passed already; name a later time")
         made = ApiKey(
-            id=secrets.token_hex(_ID_BYTES), account=SYSTEM, tenant=tenant, name=name, digest="",
+            id=self._id(tenant, once), account=SYSTEM, tenant=tenant, name=name, digest="",
             scopes=tuple(dict.fromkeys(scopes)), created_at=self.now(), user=user,
             cubes=None if cubes is None else tuple(dict.fromkeys(cubes)), expires_at=expires_at,
         )  # fmt: skip
-        return await self._issue(made, expect=0)
+        if once is None:
+            return await self._issue(made, expect=0)
+        return await self._made_once(made, once)
 
     async def adopt(self, tenant: str, token: str, name: str) -> None:
         """Enter a key that the operator chose, with every right, unless it is known already.
@@ -178,8 +185,34 @@ class Keys:
             raise NotFound(f"there is no key {id!r}", code="unknown_key")
         return found
 
-    async def _issue(self, key: ApiKey, *, expect: int) -> NewKey:
-        secret = secrets.token_urlsafe(_SECRET_BYTES)
+    async def _made_once(self, key: ApiKey, once: str) -> NewKey:
+        seed = self._seed(key.tenant, once, "secret")
+        secret = base64.urlsafe_b64encode(seed).rstrip(b"=").decode()
+        try:
+            return await self._issue(key, expect=0, secret=secret)
+        except Conflict:
+            found = await self.get(key.tenant, key.id)
+        wanted = structs.replace(
+            key, digest=self._digest(secret), created_at=found.created_at, version=found.version,
+            last_used_at=found.last_used_at,
+        )  # fmt: skip
+        if found != wanted:
+            raise Conflict(
+                "the Idempotency-Key was used for another key, or this one was changed since",
+                code="idempotency_key",
+            )
+        return NewKey(found, f"{_PREFIX}_{key.id}_{secret}")
+
+    def _id(self, tenant: str, once: str | None) -> str:
+        if once is None:
+            return secrets.token_hex(_ID_BYTES)
+        return self._seed(tenant, once, "id")[:_ID_BYTES].hex()
+
+    def _seed(self, tenant: str, once: str, what: str) -> bytes:
+        return hmac.digest(self.pepper, f"{what}\x00{tenant}\x00{once}".encode(), "sha256")
+
+    async def _issue(self, key: ApiKey, *, expect: int, secret: str | None = None) -> NewKey:
+        secret = secret or secrets.token_urlsafe(_SECRET_BYTES)
         await self.store.put_entry(structs.replace(key, digest=self._digest(secret)), expect=expect)
         return NewKey(await self.get(key.tenant, key.id), f"{_PREFIX}_{key.id}_{secret}")
 

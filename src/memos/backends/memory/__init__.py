@@ -19,6 +19,7 @@ from memos.backends.memory.links import Links
 from memos.backends.memory.records import Records
 from memos.backends.memory.shelf import Shelf
 from memos.backends.memory.transfer import Transfers
+from memos.buckets import Buckets
 from memos.ports.backend import Backend, Opened, Role
 
 
@@ -44,6 +45,7 @@ async def open_memory(settings: MemorySettings) -> AsyncGenerator[Opened]:
         blobs=blobs,
         accounts=accounts,
         jobs=jobs,
+        shared=Buckets(),
         transfer=Transfers(shelf, accounts),
     )
 
@@ -51,7 +53,16 @@ async def open_memory(settings: MemorySettings) -> AsyncGenerator[Opened]:
 backend = Backend(
     name="memory",
     roles=frozenset(
-        {Role.RECORDS, Role.VECTORS, Role.TEXT, Role.LINKS, Role.BLOBS, Role.ACCOUNTS, Role.JOBS}
+        {
+            Role.RECORDS,
+            Role.VECTORS,
+            Role.TEXT,
+            Role.LINKS,
+            Role.BLOBS,
+            Role.ACCOUNTS,
+            Role.JOBS,
+            Role.SHARED,
+        }
     ),
     settings=MemorySettings,
     open=open_memory,

@@ -24,6 +24,7 @@ from memos.backends.sqlite.links import Links
 from memos.backends.sqlite.maintenance import Upkeep
 from memos.backends.sqlite.purge import Purge
 from memos.backends.sqlite.records import Records
+from memos.backends.sqlite.shared import Shared
 from memos.backends.sqlite.transfer import Transfers
 from memos.ports.backend import Backend, Opened, Role
 
@@ -59,6 +60,7 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
     purge = Purge(file, images, blobs)
     records = Records(file, purge)
     transfers = Transfers(file, purge)
+    shared = Shared(home)
     try:
         await work.run(purge.complete)
         await work.run(transfers.sweep)
@@ -71,12 +73,15 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
             blobs=blobs,
             accounts=Accounts(file),
             jobs=Jobs(file),
+            shared=shared,
             maintenance=Upkeep(file, images),
             transfer=transfers,
+            pulse=lambda: work.run(lambda: file.pulse(images.lag())),
         )
     finally:
         with anyio.CancelScope(shield=True):  # also who is cancelled leaves a closed file behind
             transfers.close()
+            await work.run(shared.close)
             await work.run(indexes.close)
             await work.run(images.close)
             await work.run(file.close)
@@ -85,7 +90,16 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncGenerator[Opened, None]:
 backend = Backend(
     name="sqlite",
     roles=frozenset(
-        {Role.RECORDS, Role.VECTORS, Role.TEXT, Role.LINKS, Role.BLOBS, Role.ACCOUNTS, Role.JOBS}
+        {
+            Role.RECORDS,
+            Role.VECTORS,
+            Role.TEXT,
+            Role.LINKS,
+            Role.BLOBS,
+            Role.ACCOUNTS,
+            Role.JOBS,
+            Role.SHARED,
+        }
     ),
     settings=SqliteSettings,
     open=open_sqlite,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import queue
 import threading
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -17,10 +18,13 @@ from memos.backends.sqlite.known import Known
 from memos.backends.sqlite.lock import ProcessLock
 from memos.backends.sqlite.schema import check_library, migrate
 from memos.errors import DataError, MemosError, StoreError
+from memos.ports.backend import Pulse
+from memos.telemetry import observe
 
 T = TypeVar("T")
 
 FILE_NAME: Final = "memos.db"
+STORE: Final = "sqlite"
 BUSY_MS: Final = 30_000
 CHECKPOINT_PAGES: Final = 4_000
 """About 16 MB of write-ahead log, after which the writer folds it into the file."""
@@ -139,6 +143,7 @@ class File:
         self._idle: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
         self.glance = Glance(self.path)
         self._readers = 0
+        self._waiting = 0
         self._pool = threading.Lock()
         self._inbox = Inbox()
         self._known = Known()
@@ -186,6 +191,17 @@ class File:
         """Return the result of ``work``, run in a transaction; for threads without a loop."""
         return self._inbox.put(self._forgetting(work), transaction=True)
 
+    def pulse(self, lag: int) -> Pulse:
+        """Return what connections and the writer are doing."""
+        idle = self._idle.qsize()
+        return Pulse(
+            connected=self._thread.is_alive(),
+            connections={"busy": max(0, self._readers - idle), "idle": idle},
+            most=READERS,
+            waiting={"readers": self._waiting, "writer": self._inbox.depth()},
+            lag=lag,
+        )
+
     def close(self) -> None:
         """Finish queued work, fold the log into the file, close every connection."""
         self._inbox.close()
@@ -206,11 +222,18 @@ class File:
                 if self._readers < READERS:
                     self._readers += 1
                     return _connect(self.path)
-        return self._idle.get()
+        start = time.perf_counter()
+        self._waiting += 1
+        try:
+            return self._idle.get()
+        finally:
+            self._waiting -= 1
+            observe("store_wait_seconds", time.perf_counter() - start, store=STORE, pool="readers")
 
     def _serve(self) -> None:
         while group := self._inbox.take(LARGEST_GROUP):
             wanted = [task for task in group if task.wanted()]
+            _note_waits(wanted)
             if group[0].transaction:
                 self._commit(wanted)
             else:
@@ -278,6 +301,12 @@ class File:
     def _committed(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self._log_pages = pages
         return apsw.SQLITE_OK
+
+
+def _note_waits(tasks: Sequence[Task]) -> None:
+    now = time.perf_counter()
+    for task in tasks:
+        observe("store_wait_seconds", now - task.since, store=STORE, pool="writer")
 
 
 @contextmanager

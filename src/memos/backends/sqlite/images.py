@@ -122,6 +122,15 @@ class Images:
             for path in imagefile.files_of(self._folder, cube):
                 path.unlink(missing_ok=True)
 
+    def lag(self) -> int:
+        """Return how many positions of the log the most outdated image is behind."""
+        with self._guard:
+            seen = [
+                (cube, slot.image.cursor) for (cube, _), slot in self._slots.items() if slot.image
+            ]
+        with self._file.reading() as db:
+            return max((max(0, _head(db, cube) - cursor) for cube, cursor in seen), default=0)
+
     def close(self) -> None:
         """Keep grown images in files, so that the next process need not rebuild them."""
         with self._guard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -22,6 +23,7 @@ class Task:
     Attributes:
         transaction: Whether it has to run inside one.
         error: What went wrong the last time it was tried.
+        since: When it began to wait, by ``time.perf_counter``.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Task:
         self.transaction = transaction
         self.error: Exception | None = None
         self.future = future
+        self.since = time.perf_counter()
         self._work = work
         self._result: object = None
 
@@ -87,6 +90,10 @@ class Inbox:
         future: Future[T] = Future()
         self._queue.put([Task(work, future, transaction=transaction)])
         return future.result()
+
+    def depth(self) -> int:
+        """Return about how much waits."""
+        return self._queue.qsize() + len(self._held)
 
     def close(self) -> None:
         """Let ``take`` return nothing once everything that came before is done."""

@@ -15,6 +15,7 @@ from memos.backends.sqlite.layout import Layout
 from memos.dates import Span
 from memos.ports.stores import Feature, Features, Question
 from memos.relevance import CUES, NEIGHBOUR_WEIGHT, TOLD_WITHIN, is_reply, timeliness
+from memos.telemetry import span
 
 Column = NDArray[np.float32]
 Slots = NDArray[np.int64]
@@ -40,24 +41,26 @@ def features(
     scanned by ``beside``, while the words are looked up here.
     """
     layout = image.layout
-    times = tuple(span.by(image.newest) for span in question.times)
+    times = tuple(days.by(image.newest) for days in question.times)
     allowed = None if mask is None else mask[layout.order]
     vector = question.vector if image.columns.embedded.any() else None
     scanned: Future[Column] | None = None
     if vector is not None and len(image.matrix) >= _BESIDE_FROM:
         scanned = beside.submit(image.matrix.scan, vector)
     ranked: dict[str, Slots] = {}
-    terms = lexical.query_terms(image, layout, question)
-    if terms:
-        nominating = lexical.nomination(layout, terms)
-        ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
+    with span("lane_seconds", lane="text"):
+        terms = lexical.query_terms(image, layout, question)
+        if terms:
+            nominating = lexical.nomination(layout, terms)
+            ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
     cosines: dict[Feature, Column] = {}
     if vector is not None:
-        near_text = ranked.get("text", np.empty(0, np.int64))
-        meant = _Meaning(image, layout, vector, allowed, _then(image, layout, times))
-        cosine = image.matrix.scan(vector) if scanned is None else scanned.result()
-        lanes, cosines = meant.ranked(cosine[layout.order], near_text, question.limit)
-        ranked |= lanes
+        with span("lane_seconds", lane="vector"):
+            near_text = ranked.get("text", np.empty(0, np.int64))
+            meant = _Meaning(image, layout, vector, allowed, _then(image, layout, times))
+            cosine = image.matrix.scan(vector) if scanned is None else scanned.result()
+            lanes, cosines = meant.ranked(cosine[layout.order], near_text, question.limit)
+            ranked |= lanes
     chosen = np.flatnonzero(_marked(len(layout.order), *ranked.values()))
     docs = layout.order[chosen]
     columns = {feature: column[chosen] for feature, column in cosines.items()}

@@ -16,20 +16,26 @@ from memos.server.account_schemas import (
     ShareIn,
     TransferIn,
 )
-from memos.server.deps import Acting, Visiting, native
+from memos.server.deps import Acting, IdempotencyKey, Visiting, native
 from memos.server.job_schemas import JobOut
+from memos.server.repeats import Making, once
 from memos.server.replies import problems, reply
 
 router: Final = native("cubes", "/v1/cubes")
 
 
 @router.post("", status_code=201, response_model=CubeOut, responses=problems(409))
-async def create(visit: Visiting, body: CubeIn) -> Response:
-    """Create a cube that the acting user owns."""
+async def create(visit: Visiting, body: CubeIn, idempotency_key: IdempotencyKey = None) -> Response:
+    """Create a cube that the acting user owns; a repeated key gives the cube that it made."""
     visit.caller.limits.check_write()
-    owner = await visit.acting(body.user)
+    owner, cubes = await visit.acting(body.user), visit.mos.cubes
     visit.trail.cubes = (body.id,)
-    return reply(await visit.mos.cubes.create(body.id, name=body.name, owner=owner), 201)
+    making = Making(
+        make=lambda: cubes.create(body.id, name=body.name, owner=owner),
+        find=lambda: cubes.get(body.id, user=owner),
+    )
+    asked = {**body.model_dump(), "user": owner}
+    return reply(await once(visit, "create_cube", idempotency_key, asked, making), 201)
 
 
 @router.get("", response_model=CubesOut, responses=problems())

@@ -36,7 +36,9 @@ async def ready(request: Request) -> Response:
     except MemosError as error:
         checks["store"] = error.code
     fine = all(state == "ok" for state in checks.values())
-    return reply({"ready": fine, "checks": checks}, 200 if fine else 503)
+    if fine:
+        return reply({"ready": True, "checks": checks})
+    return reply({"ready": False, "checks": checks}, 503, Retry_After="1")
 
 
 @router.get("/docs", include_in_schema=False)
@@ -62,4 +64,7 @@ async def metrics(request: Request, visit: Visiting) -> Response:
     if queue is not None:
         for label in (*LABELS, feedback.LABEL):
             measured.queue(label, await queue.stats([label]), datetime.now(UTC))
+    store = visit.tenants.engine.store
+    if store.pulse is not None:
+        measured.store(str(visit.tenants.engine.settings.store["kind"]), await store.pulse())
     return Response(measured.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -18,7 +18,8 @@ from memos.server.account_schemas import (
     UserOut,
     UsersOut,
 )
-from memos.server.deps import Acting, Visit, Visiting, native
+from memos.server.deps import Acting, IdempotencyKey, Visit, Visiting, native
+from memos.server.repeats import Making, once
 from memos.server.replies import problems, reply
 from memos.types import ApiKey, User
 from memos.users.keys import NewKey, covers, shown
@@ -27,12 +28,18 @@ router: Final = native("accounts")
 
 
 @router.post("/users", status_code=201, response_model=UserOut, responses=problems(409))
-async def create_user(visit: Visiting, body: UserIn, user: Acting = None) -> Response:
-    """Create a user and its private cube."""
-    by = await _manager(visit, user)
+async def create_user(
+    visit: Visiting, body: UserIn, user: Acting = None, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Create a user and its private cube; a repeated key gives the user that it made."""
+    by, users = await _manager(visit, user), visit.mos.users
     visit.trail.target = body.id
-    made = await visit.mos.users.create(body.id, name=body.name, role=body.role, by=by)
-    return reply(made, 201)
+    making = Making(
+        make=lambda: users.create(body.id, name=body.name, role=body.role, by=by),
+        find=lambda: users.get(body.id),
+    )
+    asked = {**body.model_dump(), "by": by}
+    return reply(await once(visit, "create_user", idempotency_key, asked, making), 201)
 
 
 @router.get("/users", response_model=UsersOut, responses=problems())
@@ -77,9 +84,14 @@ async def change_user(
     return reply(changed)
 
 
-@router.post("/keys", status_code=201, response_model=NewKeyOut, responses=problems())
-async def create_key(visit: Visiting, body: KeyIn) -> Response:
-    """Make an API key; its token is in this answer and nowhere else, ever."""
+@router.post("/keys", status_code=201, response_model=NewKeyOut, responses=problems(409))
+async def create_key(
+    visit: Visiting, body: KeyIn, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Make an API key; its token is in this answer and nowhere else, ever.
+
+    A repeated Idempotency-Key gives the same key again, until it is rotated or revoked.
+    """
     visit.caller.limits.check_manage()
     wanted = ApiKey(
         "", "", visit.caller.account, body.name, "", tuple(body.scopes), datetime.now(UTC),
@@ -89,7 +101,7 @@ async def create_key(visit: Visiting, body: KeyIn) -> Response:
     _check_covered(visit, wanted)
     made = await visit.tenants.keys.create(
         wanted.tenant, wanted.name, scopes=wanted.scopes, user=wanted.user, cubes=wanted.cubes,
-        expires_at=wanted.expires_at,
+        expires_at=wanted.expires_at, once=_once(visit, idempotency_key),
     )  # fmt: skip
     visit.trail.target = made.key.id
     return reply(_new(made), 201)
@@ -124,6 +136,12 @@ async def revoke_key(visit: Visiting, id: str) -> Response:
 async def _manager(visit: Visit, user: str | None) -> str:
     visit.caller.limits.check_manage()
     return await visit.acting(user)
+
+
+def _once(visit: Visit, key: str | None) -> str | None:
+    """Return what a caller's key stands for: nobody repeats another's call."""
+    by = "" if visit.caller.key is None else visit.caller.key.id
+    return None if key is None else f"{by}\x00{key}"
 
 
 def _covered(visit: Visit, key: ApiKey) -> bool:

@@ -25,11 +25,12 @@ from memos.testing.contracts.chats import Chats
 from memos.testing.contracts.embedders import Embedders
 from memos.testing.contracts.history import Erasure, History
 from memos.testing.contracts.indexes import Match, Nearest
-from memos.testing.contracts.jobs import Jobs
+from memos.testing.contracts.jobs import JobEndings, Jobs
 from memos.testing.contracts.links import Links
 from memos.testing.contracts.reads import Log, Reads, Scans
 from memos.testing.contracts.rerankers import Rerankers
 from memos.testing.contracts.scopes import Scopes
+from memos.testing.contracts.shared import Shared
 from memos.testing.contracts.transfer import Publications, Snapshots, Stagings
 from memos.testing.contracts.webs import Webs
 from memos.testing.contracts.writes import Atomicity, Positions, Puts
@@ -52,7 +53,8 @@ SUITES: Final[Mapping[Role, tuple[type[object], ...]]] = {
     Role.LINKS: (Links,),
     Role.BLOBS: (Blobs,),
     Role.ACCOUNTS: (Accounts,),
-    Role.JOBS: (Jobs,),
+    Role.JOBS: (Jobs, JobEndings),
+    Role.SHARED: (Shared,),
     Role.CHAT: (Chats,),
     Role.RERANKER: (Rerankers,),
     Role.WEB: (Webs,),
@@ -72,6 +74,7 @@ __all__ = [
     "Embedders",
     "Erasure",
     "History",
+    "JobEndings",
     "Jobs",
     "Links",
     "Log",
@@ -84,6 +87,7 @@ __all__ = [
     "Rerankers",
     "Scans",
     "Scopes",
+    "Shared",
     "Snapshots",
     "Stagings",
     "Webs",

@@ -149,6 +149,11 @@ class Jobs:
         assert due is not None
         assert before < due < datetime.now(UTC) + timedelta(seconds=1)
 
+
+@pytest.mark.anyio
+class JobEndings:
+    """'How it ended stays to be seen until ``prune``.'"""
+
     async def test_labels(self, opened: Opened) -> None:
         """'Only jobs of ``labels`` are given out'; others hold nothing up."""
         queue = need(opened.jobs)
