@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from memos.analysis import tokens
@@ -35,9 +36,7 @@ def pack(
     that hits differ from each other; they are in the order of the ranking all the same.
     """
     if dedup == "mmr":
-        ranked = list(ranked)
-        groups = pack(ranked, limit=len(ranked), budget=None, dedup="sim", vectors=vectors)
-        return _diverse(groups, limit, budget, vectors)
+        return _diverse(ranked, limit, budget, vectors)
     packed: list[list[Memory]] = []
     said: dict[tuple[str | None, str], list[Memory]] = {}
     alike = Alike(vectors) if dedup == "sim" else None
@@ -77,14 +76,24 @@ def room(budget: int | None, packed: Iterable[Memory]) -> int | None:
 
 
 def _diverse(
-    groups: Sequence[list[Memory]], limit: int, budget: int | None, vectors: Mapping[Key, Vector]
+    ranked: Iterable[Memory], limit: int, budget: int | None, vectors: Mapping[Key, Vector]
 ) -> list[list[Memory]]:
-    firsts = [group[0] for group in groups]
+    """Choose from so many candidates a hit; all else that is ranked is too far behind."""
+    exact = pack(ranked, limit=sys.maxsize, budget=None, dedup="exact")
+    firsts = [group[0] for group in exact]
     fitting = len(pack(firsts, limit=limit, budget=budget, dedup="none"))
+    repeats = {(one.place.cube, one.id): again for one, *again in exact}
+    near = pack(
+        firsts[: POOL * fitting], limit=limit * POOL, budget=None, dedup="sim", vectors=vectors
+    )
+    groups = [
+        [memory for one in group for memory in (one, *repeats[one.place.cube, one.id])]
+        for group in near
+    ]
     left = budget
     chosen: list[int] = []
-    for at in diverse(firsts[: POOL * fitting], vectors):
-        cost = 0 if left is None else cost_of(firsts[at])
+    for at in diverse([group[0] for group in groups], vectors):
+        cost = 0 if left is None else cost_of(groups[at][0])
         if left is None or cost <= left:
             left = None if left is None else left - cost
             chosen.append(at)
