@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import starmap
+from itertools import permutations, starmap
 
 import numpy as np
 import pytest
@@ -90,11 +90,13 @@ def by_definition(ranked: list[Memory], near: dict[tuple[str, str], Vector]) -> 
     """Carbonell and Goldstein 1998, word for word."""
     left, chosen = list(range(len(ranked))), list[int]()
     rows = [near["c", held.id] for held in ranked]
+    mean = np.mean([one @ other for one, other in permutations(rows, 2)])
     while left:
 
         def value(at: int) -> float:
-            likeness = max((float(rows[at] @ rows[other]) for other in chosen), default=0.0)
-            return RELEVANCE * (1 - at / len(ranked)) - (1 - RELEVANCE) * max(0.0, likeness)
+            cosine = max((float(rows[at] @ rows[other]) for other in chosen), default=mean)
+            likeness = max(0.0, (cosine - mean) / (1 - mean))
+            return RELEVANCE * (1 - at / len(ranked)) - (1 - RELEVANCE) * likeness
 
         best = max(left, key=value)
         left.remove(best)
@@ -110,6 +112,8 @@ def test_diversity_is_that_of_the_definition():
     assert list(diverse(ranked, near)) == by_definition(ranked, near)
     assert list(diverse(ranked, {})) == list(range(30))
     assert list(diverse([], {})) == []
+    alike = vectors(*((held, towards(1)) for held in ranked))
+    assert list(diverse(ranked, alike)) == list(range(30))
 
 
 def test_mmr_prefers_what_differs_and_keeps_the_order_of_the_ranking():

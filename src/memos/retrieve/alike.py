@@ -75,24 +75,38 @@ def diverse(ranked: Sequence[Memory], vectors: Mapping[_Key, Vector]) -> Iterato
     """Yield places of a ranking by maximal marginal relevance, the best first.
 
     Carbonell and Goldstein 1998: every step takes what is most relevant and least like all that
-    was taken. Relevance falls evenly from 1 at the first place; a memory without a vector is like
-    nothing. What lies behind the first ``_COMPARED`` follows in its order.
+    was taken. Relevance falls evenly from 1 at the first place. Likeness is a cosine on a scale
+    where 0 is the mean of all pairs, for embedders differ in how near they put what has nothing in
+    common; a memory without a vector is like nothing. What lies behind the first ``_COMPARED``
+    follows in its order.
     """
     first = ranked[:_COMPARED]
     found = [vectors.get((memory.place.cube, memory.id)) for memory in first]
     width = next((len(vector) for vector in found if vector is not None), 0)
+    if not width:
+        yield from range(len(ranked))
+        return
     empty = np.zeros(width, np.float32)
-    rows = np.stack([empty if v is None else v for v in found]) if first else np.empty((0, 0))
+    rows = np.stack([empty if v is None else v for v in found])
     relevance = RELEVANCE * (1 - np.arange(len(first)) / max(1, len(first)))
+    likeness = _likeness(rows)
     nearest = np.zeros(len(first))
     left = np.ones(len(first), bool)
     for _ in first:
         values = np.where(left, relevance - (1 - RELEVANCE) * nearest, -np.inf)
         at = int(np.argmax(values))
         left[at] = False
-        nearest = np.maximum(nearest, rows @ rows[at])
+        nearest = np.maximum(nearest, likeness[at])
         yield at
     yield from range(len(first), len(ranked))
+
+
+def _likeness(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosines of all pairs, from 0 for the mean of two different ones to 1."""
+    cosines = rows @ rows.T
+    count = len(rows)
+    others = float(cosines.sum() - np.trace(cosines)) / max(1, count * (count - 1))
+    return np.clip((cosines - others) / max(1e-6, 1 - others), 0, 1).astype(np.float32)
 
 
 def _same(one: Memory, other: Memory) -> bool:
