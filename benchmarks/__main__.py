@@ -22,6 +22,7 @@ from benchmarks import speed as speeds
 from benchmarks import transfer as transfers
 from benchmarks.cases import DataError, Suite
 from benchmarks.peers import run as comparison
+from benchmarks.peers.plot import svg
 from benchmarks.peers.table import markdown, print_table
 from benchmarks.reporting import print_report, summarise, write_json, write_rankings
 from benchmarks.subject import opened_embedder
@@ -95,6 +96,7 @@ def peers(
     only: Annotated[list[str] | None, typer.Option(help="Drivers to run; all by default.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     table: Annotated[Path | None, typer.Option(help="Write a Markdown table here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a drawing (SVG) here.")] = None,
     limit_conversations: Annotated[int | None, typer.Option(help="Only the first N.")] = None,
 ) -> None:
     """Measure MemOS beside other memories, each in an environment of its own, same vectors."""
@@ -112,6 +114,8 @@ def peers(
         json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     if table:
         table.write_text(markdown(report), encoding="utf-8")
+    if plot:
+        plot.write_text(svg(report), encoding="utf-8")
 
 
 @app.command()

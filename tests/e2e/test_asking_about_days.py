@@ -48,7 +48,7 @@ def diary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MOS]:
     ],
 )
 def test_what_was_said_then_comes_first(diary: MOS, question: str, days: set[str]) -> None:
-    hits = diary.search(question, at=NOW, limit=2).hits
+    hits = diary.search(question, at=NOW, limit=len(days)).hits
     assert {hit.memory.place.session for hit in hits} <= days
     assert "time" in hits[0].why.lanes
     assert hits[0].why.parts["time"] == pytest.approx(5.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from benchmarks.__main__ import app
@@ -134,9 +135,11 @@ def test_peers_are_given_the_same_vectors_and_scored_alike(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    out, table = tmp_path / "peers.json", tmp_path / "peers.md"
+    out, table, plot = (tmp_path / f"peers.{kind}" for kind in ("json", "md", "svg"))
     asked = ["peers", "--suite", "locomo", "--data", str(data), "--only", "ours"]
-    run = CliRunner().invoke(app, [*asked, "--json", str(out), "--table", str(table)])
+    run = CliRunner().invoke(
+        app, [*asked, "--json", str(out), "--table", str(table), "--plot", str(plot)]
+    )
     assert run.exit_code == 0, run.output
     rows = {row["name"]: row for row in json.loads(out.read_text())["rows"]}
     assert set(rows) == {
@@ -150,3 +153,5 @@ def test_peers_are_given_the_same_vectors_and_scored_alike(
     assert rows["memos"]["recall"]["turn.recall@5"] == 100
     assert rows["memos"]["add_ms"][0] > 0
     assert "| memos | 100.0 |" in table.read_text()
+    drawn = ET.fromstring(plot.read_text())
+    assert sum(part.tag.endswith("rect") for part in drawn) == 3 + 2 * 2

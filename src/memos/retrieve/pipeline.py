@@ -34,6 +34,7 @@ _RANKED_BY: Final[Mapping[str, Sequence[str]]] = {
     "text": (Feature.BM25, NOMINATING),
     "vector": (Feature.COSINE,),
     "window": (Feature.COSINE_NEAR,),
+    "time": (Feature.COSINE,),
 }
 """The features whose sum orders a lane."""
 _TOKENS_PER_MEMORY: Final = 20

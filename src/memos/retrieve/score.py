@@ -18,8 +18,8 @@ from memos.retrieve.recipe import Recipe
 
 Column = NDArray[np.float32]
 _EVIDENCE: Final = ("text", Feature.COSINE, Feature.COSINE_NEAR)
-_SHOWN: Final = 16
-"""How many candidates are worked out with their reasons at first: about as many as are read."""
+_SHOWN: Final = 10
+"""How many candidates are worked out with their reasons at first: as many as are mostly wanted."""
 _STANDARDISED: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
 
 

@@ -21,7 +21,6 @@ from memos.backends.sqlite.images import Images
 from memos.filters import EVERYTHING, Filter
 from memos.ports import refusals
 from memos.ports.stores import Feature, Features, Question
-from memos.relevance import backdrop, centred, without_names
 from memos.types import Change, Place, Scope, Scored, Statistics, Vector
 
 _ANY_TIME: Final = datetime.min.replace(tzinfo=UTC)
@@ -67,14 +66,7 @@ class Indexes:
         with self._file.reading() as db, self._view(db, question, cube, scope) as view:
             if view is None:
                 return Features(cube, (), {}, {})
-            vector, centre = question.vector, view.image.centre
-            if vector is not None:
-                vector = centred(vector, centre)
-            terms = without_names(question.terms, view.image.speaking)
-            question = replace(question, vector=vector, terms=terms)
-            found = scoring.features(view.image, question, view.mask, cube, self._beside)
-            background, spread = backdrop(vector, centre)
-            return replace(found, background=background, spread=spread)
+            return scoring.features(view.image, question, view.mask, cube, self._beside)
 
     async def centre(self, cube: str, scope: Scope) -> Vector | None:
         """Return the mean vector of a cube."""
@@ -121,7 +113,9 @@ class Indexes:
             with self._file.reading() as db, self._view(db, question, cube, scope) as view:
                 if view is None:
                     continue
-                part = scoring.features(view.image, question, view.mask, cube, self._beside)
+                part = scoring.features(
+                    view.image, question, view.mask, cube, self._beside, adapted=False
+                )
             if lane in part.lanes:
                 rows = zip(part.ids, part.columns[feature], part.lanes[lane], strict=True)
                 found += [Scored(cube, id, float(score)) for id, score, rank in rows if rank >= 0]

@@ -6,7 +6,7 @@ features are worked out for the nominated slots alone. Places are those of ``lay
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from memos.backends.sqlite.codec import term_hash
 from memos.backends.sqlite.image import CubeImage
 from memos.backends.sqlite.layout import REACH, Layout, Spaced, windows
-from memos.ports.stores import Feature, Question
+from memos.ports.stores import Feature
 from memos.relevance import K1, NOMINATING, SPANS, rarity, saturation
 
 Column = NDArray[np.float32]
@@ -23,6 +23,8 @@ Places = NDArray[np.int32]
 Edges = NDArray[np.integer]
 _DENSE: Final = 32
 """A term in more than one of so many places is read in contiguous passes over all places."""
+_CROWDED: Final = 24
+"""Running sums of a term in more than one of so many places are made by summing all places."""
 _SMALL: Final = 20_000
 """So are all terms of a cube with fewer places: the passes cost less than looking places up."""
 
@@ -30,8 +32,9 @@ _SMALL: Final = 20_000
 class Term(NamedTuple):
     """A query term in a cube: its weight, and at which places it occurs how often.
 
-    ``sums`` are running sums of ``frequencies``: for a dense term over all places (``sums[i]`` is
-    how often it occurs before place ``i``), for a sparse one over its own places, which rise.
+    A sparse one has its own places, which rise, and their frequencies; a dense one has ``turns``,
+    how often it occurs at every place. ``sums`` are running sums of these: of a dense term
+    ``sums[i]`` is how often it occurs before place ``i``.
     """
 
     text: str
@@ -39,7 +42,12 @@ class Term(NamedTuple):
     places: Places
     frequencies: Column
     sums: Column
-    dense: bool
+    turns: Column | None
+
+    @property
+    def dense(self) -> bool:
+        """Whether all places are looked at."""
+        return self.turns is not None
 
     def between(self, low: Edges, high: Edges, out: Column | None = None) -> Column:
         """Return how often the term occurs at the places from ``low`` to before ``high``."""
@@ -50,10 +58,10 @@ class Term(NamedTuple):
         return found
 
 
-def query_terms(image: CubeImage, layout: Layout, question: Question) -> list[Term]:
+def query_terms(image: CubeImage, layout: Layout, asked: Mapping[str, float]) -> list[Term]:
     """Return the question's terms that live turns of the cube hold."""
     found: list[Term] = []
-    for term, weight in question.terms.items():
+    for term, weight in asked.items():
         docs, frequencies = image.postings.of(term_hash(term))
         places = layout.places[docs]
         if len(layout.order) != len(layout.rank):
@@ -65,23 +73,36 @@ def query_terms(image: CubeImage, layout: Layout, question: Question) -> list[Te
     return found
 
 
-def weights(layout: Layout, question: Question, terms: Sequence[Term]) -> dict[str, float]:
+def weights(layout: Layout, asked: Mapping[str, float], terms: Sequence[Term]) -> dict[str, float]:
     """Return what every term of the question weighs, those that nobody has said too."""
     held, unheard = {term.text: term.weight for term in terms}, rarity(len(layout.order), 0)
-    return {term: held.get(term, weight * unheard) for term, weight in question.terms.items()}
+    return {term: held.get(term, weight * unheard) for term, weight in asked.items()}
 
 
 def _term(text: str, weight: float, places: Places, frequencies: Column, spaced: Spaced) -> Term:
-    order = np.argsort(places, kind="stable")
-    places, frequencies = places[order], frequencies[order]
-    sums = np.zeros(len(places) + 1, np.float32)  # exact up to 16 million occurrences
-    np.cumsum(frequencies, out=sums[1:])
-    dense = spaced.size < _SMALL or len(places) * _DENSE > spaced.size
-    if dense:  # spreading the sums takes a third of summing over all places
-        edges = np.empty(len(places) + 2, np.int64)
-        edges[0], edges[1:-1], edges[-1] = -1, places, spaced.size
-        sums = np.repeat(sums, np.diff(edges))
-    return Term(text, weight, places, frequencies, sums, dense)
+    if spaced.size >= _SMALL and len(places) * _DENSE <= spaced.size:
+        order = np.argsort(places, kind="stable")
+        places, frequencies = places[order], frequencies[order]
+        sums = np.zeros(len(places) + 1, np.float32)  # exact up to 16 million occurrences
+        np.cumsum(frequencies, out=sums[1:])
+        return Term(text, weight, places, frequencies, sums, None)
+    turns = np.zeros(spaced.size, np.float32)
+    turns[places] = frequencies
+    return Term(text, weight, places, frequencies, _summed(turns, places, frequencies), turns)
+
+
+def _summed(turns: Column, places: Places, frequencies: Column) -> Column:
+    """Return the running sums over all places."""
+    if len(places) * _CROWDED > len(turns):
+        sums = np.zeros(len(turns) + 1, np.float32)
+        np.cumsum(turns, out=sums[1:])
+        return sums
+    order = np.argsort(places, kind="stable")  # spreading a few sums takes half of summing all
+    edges = np.empty(len(places) + 2, np.int64)
+    edges[0], edges[1:-1], edges[-1] = -1, places[order], len(turns)
+    sums = np.zeros(len(places) + 1, np.float32)
+    np.cumsum(frequencies[order], out=sums[1:])
+    return np.repeat(sums, edges[1:] - edges[:-1])
 
 
 def nomination(layout: Layout, terms: Sequence[Term]) -> Column:
@@ -89,20 +110,22 @@ def nomination(layout: Layout, terms: Sequence[Term]) -> Column:
     spaced = layout.spaced
     scores = np.zeros(spaced.size, np.float32)
     for term in terms:
-        (_nominate_everywhere if term.dense else _nominate_near)(scores, term, spaced)
+        if term.turns is None:
+            _nominate_near(scores, term, spaced)
+        else:
+            _nominate_everywhere(scores, term, term.turns, spaced)
     return scores[spaced.places]
 
 
-def _nominate_everywhere(scores: Column, term: Term, spaced: Spaced) -> None:
-    turns = np.diff(term.sums)
+def _nominate_everywhere(scores: Column, term: Term, turns: Column, spaced: Spaced) -> None:
     wide = windows(term.sums, turns, spaced.loose)
     divisor = turns + spaced.norms[Feature.BM25]
-    np.divide(turns, divisor, out=turns)
+    both = np.divide(turns, divisor)
     np.add(wide, spaced.norms[NOMINATING], out=divisor)
     np.divide(wide, divisor, out=wide)
-    turns += wide
-    turns *= np.float32(term.weight * (K1 + 1))
-    scores += turns
+    both += wide
+    both *= np.float32(term.weight * (K1 + 1))
+    scores += both
 
 
 def _nominate_near(scores: Column, term: Term, spaced: Spaced) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor, Future
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,16 @@ from memos.backends.sqlite.image import Columns, CubeImage
 from memos.backends.sqlite.layout import Layout
 from memos.dates import Span
 from memos.ports.stores import Feature, Features, Question
-from memos.relevance import CUES, NEIGHBOUR_WEIGHT, TOLD_WITHIN, is_reply, timeliness
+from memos.relevance import (
+    CUES,
+    NEIGHBOUR_WEIGHT,
+    TOLD_WITHIN,
+    backdrop,
+    centred,
+    is_reply,
+    timeliness,
+    without_names,
+)
 from memos.telemetry import span
 
 Column = NDArray[np.float32]
@@ -34,22 +44,29 @@ def features(
     mask: NDArray[np.bool_] | None,
     cube: str,
     beside: Executor,
+    *,
+    adapted: bool = True,
 ) -> Features:
     """Return the union of the lanes' best slots with all their features.
 
     ``mask`` tells, per document, which may be returned; all live ones without it. Vectors are
-    scanned by ``beside``, while the words are looked up here.
+    scanned by ``beside``, while the words are looked up here. The question is ``adapted`` to the
+    cube: centred, and without the names of those who speak.
     """
-    layout = image.layout
+    layout, centre = image.layout, image.centre if adapted else None
+    asked = without_names(question.terms, image.speaking) if adapted else question.terms
     times = tuple(days.by(image.newest) for days in question.times)
     allowed = None if mask is None else mask[layout.order]
-    vector = question.vector if image.columns.embedded.any() else None
+    vector = None if question.vector is None else centred(question.vector, centre)
+    background, spread = backdrop(vector, centre)
+    if not image.columns.embedded.any():
+        vector = None
     scanned: Future[Column] | None = None
     if vector is not None and len(image.matrix) >= _BESIDE_FROM:
         scanned = beside.submit(image.matrix.scan, vector)
     ranked: dict[str, Slots] = {}
     with span("lane_seconds", lane="text"):
-        terms = lexical.query_terms(image, layout, question)
+        terms = lexical.query_terms(image, layout, asked)
         if terms:
             nominating = lexical.nomination(layout, terms)
             ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
@@ -79,7 +96,9 @@ def features(
         lanes={name: _ranks(chosen, slots) for name, slots in ranked.items()},
         words=words_held,
         sessions=layout.number[chosen],
-        terms=lexical.weights(layout, question, terms),
+        terms=lexical.weights(layout, asked, terms),
+        background=background,
+        spread=spread,
     )
 
 
@@ -151,6 +170,12 @@ class _Meaning:
         total = own[slots] + NEIGHBOUR_WEIGHT * own[before] * layout.has_previous[slots]
         total += NEIGHBOUR_WEIGHT * own[after] * layout.has_next[slots]
         near[slots] = total / layout.near_divisor[slots]
+
+
+@lru_cache(maxsize=4096)
+def _named(speaker: str) -> tuple[frozenset[str], bool]:
+    """Return the words of a speaker's name, and whether it is that of a machine."""
+    return words(speaker), is_reply(speaker)
 
 
 def _then(image: CubeImage, layout: Layout, times: tuple[Span, ...]) -> NDArray[np.bool_] | None:
@@ -239,7 +264,7 @@ def _ranks(chosen: Slots, slots: Slots) -> NDArray[np.int32]:
 
 def _speakers(image: CubeImage, docs: Slots, asked: frozenset[str]) -> dict[Feature, Column]:
     """Return whether the question names who speaks, and whether a machine does."""
-    names = [*((words(name), is_reply(name)) for name in image.speakers), (frozenset[str](), False)]
+    names = [*map(_named, image.speakers), (frozenset[str](), False)]
     codes = image.columns.speakers[docs]  # code -1, nobody, reads the last entry
     named = np.array([bool(name & asked) for name, _ in names], np.float32)
     replies = np.array([reply for _, reply in names], np.float32)
