@@ -13,7 +13,7 @@ from datetime import date
 from enum import IntFlag
 from typing import Final, NamedTuple
 
-from memos.dates import spans
+from memos.dates import DATING, spans
 from memos.types import Memory
 
 NO_DAY: Final = 0
@@ -68,7 +68,6 @@ jan feb mar apr jun jul aug sep sept oct nov dec christmas halloween valentine
 spring summer autumn fall winter
 """
 _MEASURES: Final = frozenset(_MEASURING_WORDS.split())
-"""Whatever ``memos.dates`` finds in English has one of these, or a digit."""
 _HAN_I: Final = re.compile(r"[我咱]")
 _HAN_LIKES: Final = re.compile(
     r"喜欢|喜爱|偏好|偏爱|最爱|热爱|爱好|讨厌|不爱|宁愿|更愿意|过敏|习惯|感兴趣"
@@ -97,18 +96,32 @@ def asks_advice(question: str) -> bool:
 
 def traits(memory: Memory) -> Traits:
     """Return the traits of a memory."""
-    marks = cues(memory.text)
+    text = memory.text
+    words = _words(text)
+    marks = _cues(text, words)
     if memory.valid_from is None:
         return Traits(marks, NO_DAY, NO_DAY, NO_DAY)
     said = memory.valid_from.date()
-    begins, ends = _spoken_of(memory.text, said) if marks & Cue.CONCRETE else (NO_DAY, NO_DAY)
+    begins, ends = _spoken_of(text, said) if _may_be_dated(text, words) else (NO_DAY, NO_DAY)
     return Traits(marks, said.toordinal(), begins, ends)
 
 
 def cues(text: str) -> int:
     """Return the marks of a text, as the bits of ``Cue``."""
-    ascii_ = text.isascii()
-    words = set(text.translate(_SPACED).split() if ascii_ else _WORD.findall(text.lower()))
+    return _cues(text, _words(text))
+
+
+def _words(text: str) -> set[str]:
+    return set(text.translate(_SPACED).split() if text.isascii() else _WORD.findall(text.lower()))
+
+
+def _may_be_dated(text: str, words: set[str]) -> bool:
+    """Whether it is worth while to look for days."""
+    dated = not words.isdisjoint(DATING) or _DIGIT.search(text) is not None
+    return dated or (not text.isascii() and _HAN_MEASURES.search(text) is not None)
+
+
+def _cues(text: str, words: set[str]) -> int:
     marks = 0
     if not words.isdisjoint(_I):
         marks = Cue.PERSONAL.value
@@ -116,7 +129,7 @@ def cues(text: str) -> int:
             marks |= Cue.PREFERENCE.value
     if _DIGIT.search(text) or not words.isdisjoint(_MEASURES):
         marks |= Cue.CONCRETE.value
-    return marks if ascii_ else marks | _han_cues(text)
+    return marks if text.isascii() else marks | _han_cues(text)
 
 
 def _han_cues(text: str) -> int:

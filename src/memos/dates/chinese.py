@@ -109,11 +109,18 @@ def _rule(hint: str, pattern: str, means: Meaning) -> Rule:
     return Rule(hint, pattern, means)
 
 
-HINTS: Final = (
+_HINTS: Final = (
     r"(?P<month>月)|(?P<year>年)|(?P<week>周|星期|礼拜)|(?P<near>[前昨今明后][天日晚早])"
     r"|(?P<ago>[前后])|(?P<past>最近|过去|近)"
 )
 """Words without which a rule of that hint cannot match."""
+
+
+def hints(text: str) -> set[str]:
+    """Return the kinds of rules that can match a text at all."""
+    return {match.lastgroup or "" for match in re.finditer(_HINTS, text)}
+
+
 _YEAR: Final = (
     r"(?:(?P<year>(?:19|20)\d\d|[一二][零〇一二三四五六七八九]{3})年|(?P<which>[前去今本明后])年)"
 )

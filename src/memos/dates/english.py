@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Final
 
@@ -36,6 +36,7 @@ def _either(words: Iterable[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
+_WORD: Final = re.compile(r"[a-z]+|[0-9]+")
 _MONTH: Final = rf"(?P<month>{_either(_MONTHS)})\b\.?"
 _YEAR: Final = r"(?P<year>(?:19|20)\d\d)\b"
 _DAY: Final = r"(?P<day>\d\d?)(?:st|nd|rd|th)?\b"
@@ -192,13 +193,29 @@ def _beside_of(rule: Rule) -> Rule:
     return _rule(rule.hint, _BESIDE + rule.pattern, _beside(rule.means))
 
 
-HINTS: Final = (
-    rf"\b(?:(?P<month>(?:{_either(_MONTHS)})\b)|(?P<day>(?:{_either(_DAYS)})\b)"
-    rf"|(?P<feast>{_either(_FEASTS)})|(?P<season>(?:{_either(_SEASONS)})\b)"
-    rf"|(?P<shift>(?:{_either(_SHIFT)})\b)|(?P<near>yesterday|to(?:day|night|morrow)\b)"
-    r"|(?P<ago>(?:ago|back)\b)|(?P<year>(?:19|20)\d\d\b))"
-)
-"""Words without which a rule of that hint cannot match."""
+_HINTS: Final[Mapping[str, frozenset[str]]] = {
+    "month": frozenset(_MONTHS),
+    "day": frozenset(_DAYS),
+    "feast": frozenset(_FEASTS),
+    "season": frozenset(_SEASONS),
+    "shift": frozenset(_SHIFT),
+    "near": frozenset({"yesterday", "today", "tonight", "tomorrow"}),
+    "ago": frozenset({"ago", "back"}),
+}
+"""Words without one of which a rule of that hint cannot match; "year" asks for a year."""
+DATING: Final = frozenset[str]().union(*_HINTS.values())
+"""A text with none of these words, and no digit, speaks of no day."""
+
+
+def hints(text: str) -> set[str]:
+    """Return the kinds of rules that can match a text at all."""
+    words = set(_WORD.findall(text.lower()))
+    found = {hint for hint, some in _HINTS.items() if not words.isdisjoint(some)}
+    if any(len(word) == 4 and word[:2] in ("19", "20") for word in words):  # noqa: PLR2004
+        found.add("year")
+    return found
+
+
 _DATES: Final = (
     _rule("year", rf"\b{_YEAR}[-/.](?P<month>\d\d?)[-/.](?P<day>\d\d?)(?!\d)", _date),
     _rule("month", rf"\b{_MONTH} {_DAY}(?:,? {_YEAR})?", _date),

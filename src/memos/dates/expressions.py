@@ -29,9 +29,9 @@ def spans(text: str, day: date) -> tuple[Span, ...]:
         '2024-05-10'
     """
     text = text[:_FURTHEST]
-    rules = _promising(text, english.HINTS, english.ENGLISH)
+    rules = _promising(english.hints(text), english.ENGLISH)
     if not text.isascii():
-        rules += _promising(text, chinese.HINTS, chinese.CHINESE)
+        rules += _promising(chinese.hints(text), chinese.CHINESE)
     if not rules or not FIRST_YEAR < day.year < LAST_YEAR:
         return ()
     found = sorted(_found(text, day, rules))
@@ -43,10 +43,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-def _promising(text: str, hints: str, rules: Iterable[Rule]) -> list[Rule]:
-    """Return the rules that can match at all."""
-    kinds = {match.lastgroup for match in _compiled(hints).finditer(text)}
-    return [rule for rule in rules if rule.hint in kinds] if kinds else []
+def _promising(hints: set[str], rules: Iterable[Rule]) -> list[Rule]:
+    return [rule for rule in rules if rule.hint in hints] if hints else []
 
 
 def _found(text: str, day: date, rules: list[Rule]) -> Iterator[tuple[int, Span]]:
