@@ -30,7 +30,7 @@ class Peer:
 
 
 ROSTER: tuple[Peer, ...] = (
-    Peer("memos", "ours", (), "fast", "disk", "words, vectors, windows, sessions"),
+    Peer("memos", "ours", (), "fast", "disk", "words, vectors, windows, sessions, days"),
     Peer("memos, dense only", "ours", (), "meaning", "disk", "vectors"),
     Peer(
         "mem0 (Qdrant)",

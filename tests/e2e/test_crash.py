@@ -75,11 +75,12 @@ def verify(home: Path, seed: int, acked: Acknowledged) -> int:
             with pytest.raises(NotFound):
                 mos.get(id)
         changed_in_flight = 0
+        alive = {memory.id: memory for memory in mos.get_all(limit=10_000).items}
         for id, text in acked.texts.items():
             if id in acked.erased:
                 continue
             try:
-                memory = mos.get(id)
+                memory = alive.get(id) or mos.get(id)
             except NotFound:  # only the one erase that was under way may have gone through
                 changed_in_flight += 1
                 acked.erased.add(id)
@@ -91,10 +92,10 @@ def verify(home: Path, seed: int, acked: Acknowledged) -> int:
                 acked.texts[id] = memory.text
                 acked.retired |= {id} if memory.retired_at else set()
         assert changed_in_flight <= 1
-        count = mos.reindex() + len(mos.get_all(limit=10_000).items)
-        alive = [id for id in acked.texts if id not in acked.erased | acked.retired]
-        if alive:
-            wanted = mos.get(alive[-1])
+        count = mos.reindex() + len(alive)
+        told = [id for id in acked.texts if id not in acked.erased | acked.retired]
+        if told:
+            wanted = mos.get(told[-1])
             found = mos.search(wanted.text, recipe="words", limit=20)
             assert wanted.id in {hit.memory.id for hit in found.hits}
     return count
