@@ -168,7 +168,8 @@ def _stemmed(word: str) -> tuple[str, ...]:
 def _han_terms(run: str) -> tuple[str, ...]:
     """Return the dictionary's words, and the pairs that names and new words are made of."""
     found = [word for word in _segmenter().cut_for_search(run) if word not in STOP_WORDS]
-    return (*found, *(pair for pair in _pairs(run) if pair not in found))
+    known = frozenset(found)
+    return (*found, *(pair for pair in _pairs(run) if pair not in known))
 
 
 def _pairs(run: str) -> Iterator[str]:

@@ -42,6 +42,11 @@ def test_very_long_words_are_cut() -> None:
     assert max(map(len, count_terms("x" * 100_000))) <= 64
 
 
+@pytest.mark.timeout(5)
+def test_a_long_run_without_a_break_takes_time_that_grows_with_it() -> None:
+    assert count_terms("上个月" * 20_000)["上个"] == 20_000
+
+
 def test_words_are_compared_without_case_and_accents() -> None:
     assert "renee" in words("What did Renée say?")
     assert "小明" in words("小明去哪里了")
