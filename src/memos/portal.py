@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -157,7 +157,8 @@ class _Call(Generic[T]):
         """Release who waits for a call that the loop did not begin before it ended."""
         if not self._outcome and self._error is None:
             self._work.close()
-            self.__exit__(None, _closed(), None)
+            with suppress(RuntimeError):  # both threads may find out, and one comes second
+                self.__exit__(None, _closed(), None)
 
     def result(self) -> T:
         """Wait for the end, and return or raise what became of the call."""

@@ -94,14 +94,19 @@ def asks_advice(question: str) -> bool:
     return _ADVICE.search(question) is not None
 
 
+def said_on(memory: Memory) -> date | None:
+    """Return the day on which it was said, where it was said."""
+    return None if memory.valid_from is None else memory.valid_from.date()
+
+
 def traits(memory: Memory) -> Traits:
     """Return the traits of a memory."""
     text = memory.text
     words = _words(text)
     marks = _cues(text, words)
-    if memory.valid_from is None:
+    said = said_on(memory)
+    if said is None:
         return Traits(marks, NO_DAY, NO_DAY, NO_DAY)
-    said = memory.valid_from.date()
     begins, ends = _spoken_of(text, said) if _may_be_dated(text, words) else (NO_DAY, NO_DAY)
     return Traits(marks, said.toordinal(), begins, ends)
 

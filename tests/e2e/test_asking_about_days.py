@@ -67,6 +67,18 @@ def test_a_memory_may_speak_of_another_day(diary: MOS) -> None:
     assert hits[0].memory.text.startswith("The plumber")
 
 
+def test_the_latest_december_is_that_of_what_is_still_remembered(mos: MOS) -> None:
+    tell(mos, "2022-12-10", "We had a goose.")
+    tell(mos, "2023-12-15", "We had a carp.")
+    (late,) = [m.id for m in mos.get_all().items if "carp" in m.text]
+    found = mos.search("What did we have in December?", at=NOW).hits
+    assert {hit.memory.id: hit.why.parts["time"] for hit in found}[late] == pytest.approx(5.0)
+    mos.forget(late)
+    (hit,) = mos.search("What did we have in December?", at=NOW).hits
+    assert hit.why.parts["time"] == pytest.approx(5.0)
+    assert "time" not in mos.search("in December", at=NOW, recipe="meaning").hits[0].why.lanes
+
+
 def test_days_select_nothing_that_a_filter_leaves_out(diary: MOS) -> None:
     where = {"session": "2024-06-01"}
     hits = diary.search("What did we have last Friday?", at=NOW, where=where).hits

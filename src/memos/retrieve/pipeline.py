@@ -253,7 +253,8 @@ class Retrieve:
                     raise
                 degraded = (f"vector: {error.code}",)
         speakers = words(query.text)
-        times = spans(asking(query.text), query.at.date())
+        timely = Feature.TIME in query.recipe.weights
+        times = spans(asking(query.text), query.at.date()) if timely else ()
         questions = [
             Question(
                 vector, "" if vector is None else self.embedder.name,

@@ -107,11 +107,13 @@ class Order:
 
     def _reasons(self, chosen: Sequence[int]) -> list[Ranked]:
         """Return some candidates with all that is known of them; many at once cost little more."""
+        cubes: dict[int, list[int]] = {}
+        for at in chosen:
+            cubes.setdefault(self._cube(at), []).append(at)
         found: dict[int, Ranked] = {}
-        for cube, (part, start) in enumerate(zip(self._found, self._starts, strict=False)):
-            mine = [at for at in chosen if start <= at < self._starts[cube + 1]]
-            if mine:
-                found |= zip(mine, self._of_cube(part, np.array(mine), start), strict=True)
+        for cube, mine in cubes.items():
+            ranked = self._of_cube(self._found[cube], np.array(mine), self._starts[cube])
+            found |= zip(mine, ranked, strict=True)
         return [found[at] for at in chosen]
 
     def _of_cube(self, part: Features, at: NDArray[np.intp], start: int) -> list[Ranked]:
@@ -136,8 +138,11 @@ class Order:
         ]
 
     def _candidate(self, at: int) -> tuple[Features, int]:
-        cube = bisect_right(self._starts, at) - 1 if len(self._found) > 1 else 0
+        cube = self._cube(at)
         return self._found[cube], at - self._starts[cube]
+
+    def _cube(self, at: int) -> int:
+        return bisect_right(self._starts, at) - 1 if len(self._found) > 1 else 0
 
 
 def _contributions(found: Sequence[Features], recipe: Recipe) -> dict[str, Column]:

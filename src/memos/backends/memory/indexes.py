@@ -10,7 +10,7 @@ from memos.backends.memory.shelf import CubeState, Row, Shelf
 from memos.filters import Filter, matches
 from memos.ports import refusals
 from memos.relevance import length_norm, rarity, saturation
-from memos.traits import traits
+from memos.traits import said_on
 from memos.types import Change, Scope, Scored, Statistics, Vector
 
 
@@ -79,9 +79,9 @@ def _statistics(terms: Sequence[str], state: CubeState) -> Statistics:
     words = sum(sum(row.terms.values()) for row in live)
     frequencies = {term: sum(term in row.terms for row in live) for term in terms}
     speakers = frozenset(row.memory.speaker for row in live if row.memory.speaker is not None)
-    newest = max((traits(row.memory).said for row in live), default=0)
+    days = [day.toordinal() for row in live if (day := said_on(row.memory)) is not None]
     mean = words / len(live) if live else 0.0
-    return Statistics(len(live), mean, frequencies, speakers, newest)
+    return Statistics(len(live), mean, frequencies, speakers, max(days, default=0))
 
 
 def _bm25(terms: Sequence[str], row: Row, statistics: Statistics) -> float:

@@ -129,8 +129,8 @@ class CubeImage:
 
     @property
     def newest(self) -> int:
-        """The last day on which something was said."""
-        return int(self.columns.said.max(initial=0))
+        """The last day on which something was said that is live."""
+        return int(self.columns.said[self.columns.live].max(initial=0))
 
     @property
     def nbytes(self) -> int:

@@ -9,7 +9,7 @@ import apsw
 from memos.types import Place
 
 _MOST: Final = 10_000
-"""Places to remember."""
+"""Cubes, and places, to remember."""
 
 
 class Serving(NamedTuple):
@@ -44,7 +44,7 @@ class Known:
 
     def cube(self, db: apsw.Connection, account: str, id: str) -> tuple[int, Serving | None]:
         """Return a cube's number, made when it has none, and its embedder."""
-        if len(self._places) > _MOST:
+        if max(len(self._places), len(self._cubes)) > _MOST:
             self.forget()
         found = self._cubes.get((account, id))
         if found is None:

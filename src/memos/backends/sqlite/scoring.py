@@ -55,7 +55,8 @@ def features(
     """
     layout, centre = image.layout, image.centre if adapted else None
     asked = without_names(question.terms, image.speaking) if adapted else question.terms
-    times = tuple(days.by(image.newest) for days in question.times)
+    newest = image.newest if question.times else 0
+    times = tuple(days.by(newest) for days in question.times)
     allowed = None if mask is None else mask[layout.order]
     vector = None if question.vector is None else centred(question.vector, centre)
     background, spread = backdrop(vector, centre)

@@ -118,6 +118,15 @@ def opening(dialect: Dialect[S]) -> Callable[[S], AbstractAsyncContextManager[Op
     return opened
 
 
+class _Results(msgspec.Struct):
+    results: list[dict[str, object]]
+
+
+def results(content: bytes) -> Sequence[Item]:
+    """Return the results of an answer that lists them under that name."""
+    return msgspec.json.decode(content, type=_Results).results
+
+
 def text(item: Item, *names: str) -> str:
     """Return the first of the fields that holds words."""
     for name in names:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
 from pydantic import Field, HttpUrl, SecretStr
 
 from memos.models.web.asking import Request
-from memos.models.web.engine import Dialect, Item, WebSettings, moment, opening, text
+from memos.models.web.engine import Dialect, Item, WebSettings, moment, opening, results, text
 from memos.ports.backend import Backend, Role
 from memos.ports.web import WebPage
 
@@ -27,10 +25,6 @@ class SearxngSettings(WebSettings):
     )
 
 
-class _Answer(msgspec.Struct):
-    results: list[dict[str, object]]
-
-
 def _request(settings: SearxngSettings, query: str, count: int) -> Request:
     del count  # it has no such parameter; a page of results comes, and is cut
     key = settings.api_key
@@ -39,10 +33,6 @@ def _request(settings: SearxngSettings, query: str, count: int) -> Request:
     if settings.language is not None:
         parameters["language"] = settings.language
     return Request(parameters=parameters, headers=headers)
-
-
-def _items(content: bytes) -> Sequence[Item]:
-    return msgspec.json.decode(content, type=_Answer).results
 
 
 def _page(item: Item) -> WebPage:
@@ -56,5 +46,5 @@ backend = Backend(
     name="searxng",
     roles=frozenset({Role.WEB}),
     settings=SearxngSettings,
-    open=opening(Dialect("searxng", "/search", 50, _request, _items, _page)),
+    open=opening(Dialect("searxng", "/search", 50, _request, results, _page)),
 )

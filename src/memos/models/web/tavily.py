@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
 from pydantic import Field, HttpUrl, SecretStr
 
 from memos.models.web.asking import Request
-from memos.models.web.engine import Dialect, Item, WebSettings, moment, opening, text
+from memos.models.web.engine import Dialect, Item, WebSettings, moment, opening, results, text
 from memos.ports.backend import Backend, Role
 from memos.ports.web import WebPage
 
@@ -27,10 +25,6 @@ class TavilySettings(WebSettings):
     )
 
 
-class _Answer(msgspec.Struct):
-    results: list[dict[str, object]]
-
-
 def _request(settings: TavilySettings, query: str, count: int) -> Request:
     return Request(
         headers={"Authorization": f"Bearer {settings.api_key.get_secret_value()}"},
@@ -41,10 +35,6 @@ def _request(settings: TavilySettings, query: str, count: int) -> Request:
             "include_answer": False,
         },
     )
-
-
-def _items(content: bytes) -> Sequence[Item]:
-    return msgspec.json.decode(content, type=_Answer).results
 
 
 def _page(item: Item) -> WebPage:
@@ -58,5 +48,5 @@ backend = Backend(
     name="tavily",
     roles=frozenset({Role.WEB}),
     settings=TavilySettings,
-    open=opening(Dialect("tavily", "/search", 20, _request, _items, _page)),
+    open=opening(Dialect("tavily", "/search", 20, _request, results, _page)),
 )
