@@ -58,6 +58,8 @@ _MAX_WORD: Final = 64
 
 
 class _Segmenter(Protocol):
+    def cut(self, text: str) -> list[str]: ...
+
     def cut_for_search(self, text: str) -> list[str]: ...
 
 
@@ -123,6 +125,15 @@ def words(text: str) -> frozenset[str]:
         else:
             found.update(fold(part) for part in _PARTS.findall(match.group()))
     return frozenset(found)
+
+
+def content_words(text: str) -> tuple[str, ...]:
+    """Return the words of ``text`` in their order, as they are written, without stop words."""
+    found: list[str] = []
+    for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text)):
+        han = match.lastgroup == "han"
+        found += _segmenter().cut(match.group()) if han else [match.group()]
+    return tuple(word for word in found if fold(word) not in STOP_WORDS)
 
 
 def _terms(text: str) -> Iterator[str]:

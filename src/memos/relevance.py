@@ -39,8 +39,8 @@ SPANS: Final[Mapping[Feature, int]] = {
 WIDEST: Final = max(SPANS.values())
 TEXT_WEIGHTS: Final[Mapping[Feature, float]] = {
     Feature.BM25: 1.0,
-    Feature.BM25_NEAR: 0.5,
-    Feature.BM25_WIDE: 0.5,
+    Feature.BM25_NEAR: 0.65,
+    Feature.BM25_WIDE: 0.65,
     Feature.BM25_SESSION: 1.0,
 }
 """What each of them counts in the score of the words."""

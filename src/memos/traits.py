@@ -81,17 +81,6 @@ _LIKING: Final = re.compile(
     r"|fond of|keen|passionate|interested in|into|allergic|avers\w+|can(?:'t|’t|not) stand"
     r"|rather|always|never|value|appreciate|(?:un)?comfortable)\b"
 )
-_ADVICE: Final = re.compile(
-    r"\b(?:recommend\w*|suggest\w*|advice|advise|ideas?|tips?|guide|plan\w*|best|ways? to|any"
-    r"|should i|help me|(?:could|can|would) you|how (?:can|should|do) i|looking for|which"
-    r"|what (?:are|is) (?:some|a good))\b|推荐|建议|应该|怎么|如何|帮我|哪[个些]",
-    re.IGNORECASE,
-)
-
-
-def asks_advice(question: str) -> bool:
-    """Whether somebody asks what to do or to choose, which hangs on what they like."""
-    return _ADVICE.search(question) is not None
 
 
 def said_on(memory: Memory) -> date | None:

@@ -92,15 +92,6 @@ def test_no_day_or_one_without_memories_changes_no_order(diary: MOS) -> None:
     assert none.hits[0].memory.text == plain.hits[0].memory.text
 
 
-def test_what_one_says_of_oneself_and_likes_comes_before_small_talk(mos: MOS) -> None:
-    mos.add("A restaurant with music is loud.", session="a")
-    mos.add("I prefer a restaurant without music.", session="b")
-    first = mos.search("Can you recommend a restaurant?").hits[0]
-    assert first.memory.text.startswith("I prefer")
-    assert first.why.parts["preference"] == first.why.parts["personal"] == 1.0
-    assert "preference" not in mos.search("Which music?", recipe="words").hits[0].why.parts
-
-
 def test_files_of_the_first_schema_get_traits(tmp_path: Path) -> None:
     shutil.copytree(DATA / "v1", tmp_path / "home")
     with MOS.open(Settings(home=tmp_path / "home"), embedder=HashEmbedder()) as mos:

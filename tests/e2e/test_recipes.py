@@ -145,11 +145,11 @@ def test_why_tells_the_reranker_s_place_and_score(tmp_path: Path) -> None:
 def test_neighbours_come_in_the_order_of_the_session(mos: MOS) -> None:
     mos.add(TALK, session="s1")
     mos.add([{"role": "user", "content": "A flowerpot of another session."}], session="s2")
-    (hit,) = mos.search("blue flowerpot keys", limit=1, neighbours=1).hits
+    (hit,) = mos.search("keys under the blue flowerpot", limit=1, neighbours=1).hits
     assert [one.text for one in hit.neighbours] == ["Good morning.", "Thanks, found them."]
-    (hit,) = mos.search("blue flowerpot keys", limit=1, neighbours=20).hits
+    (hit,) = mos.search("keys under the blue flowerpot", limit=1, neighbours=20).hits
     assert [one.position for one in hit.neighbours] == [0, 2, 3]
-    (hit,) = mos.search("blue flowerpot keys", limit=1).hits
+    (hit,) = mos.search("keys under the blue flowerpot", limit=1).hits
     assert hit.neighbours == ()
 
 
@@ -206,6 +206,8 @@ async def test_budgets(tmp_path: Path) -> None:
         ):
             await made.mos.search(f"Where are the keys? {at}", **options)
             assert 3 <= made.awaited() <= most, options
+        await made.mos.search("Can you recommend a place for keys?")
+        assert made.awaited() == 5  # two of them, the embedder's, at once
         assert chat.prompts == []
         assert await counts(made, neighbours=2) == {"around": 1}
         assert await counts(made) == {"get": 1}

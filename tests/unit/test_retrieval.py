@@ -119,7 +119,7 @@ def test_other_sessions_come_before_the_second_best_of_one() -> None:
         ranked.id: ranked.parts["leading"]
         for ranked in map(Order([together], recipe).__getitem__, range(3))
     }
-    assert parts["a"] == parts["c"] == pytest.approx(0.7)
+    assert parts["a"] == parts["c"] == pytest.approx(recipe.leading)
     assert parts["b"] < parts["a"]
 
 
@@ -139,6 +139,10 @@ def test_sentences_of_a_question_are_its_aspects() -> None:
     assert aspects("Which version came after 3.11 of node.js?") == ()
     assert aspects("Well. And you? Where does Ann live?") == ()
     assert aspects("One red cat sat. " * 5) == ()
+    rambling = "The sun is out today. The ducks are back. I must buy fruit. " + both
+    assert aspects(rambling) == aspects(both)
+    assert aspects("今天天气真好。湖里有很多鸭子。回家要买水果。公园怎么样？") == ("公园怎么样？",)
+    assert aspects("I moved to Rome. Where do I live now?") != ("Where do I live now?",)
     assert aspects("") == ()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from memos.dates import Span
 from memos.relevance import timeliness
-from memos.traits import NO_DAY, Cue, asks_advice, cues, traits
+from memos.traits import NO_DAY, Cue, cues, traits
 from memos.types import Memory, Place
 
 
@@ -33,20 +33,6 @@ def day(text: str) -> int:
 )
 def test_cues(text: str, marks: int) -> None:
     assert cues(text) == marks
-
-
-@pytest.mark.parametrize(
-    ("question", "advice"),
-    [
-        ("Can you recommend a restaurant?", True),
-        ("What should I cook?", True),
-        ("推荐一部电影", True),
-        ("Where does Ann live?", False),
-        ("她住在什么地方？", False),
-    ],
-)
-def test_who_asks_for_advice(question: str, advice: bool) -> None:
-    assert asks_advice(question) is advice
 
 
 def memory(text: str, at: datetime | None) -> Memory:

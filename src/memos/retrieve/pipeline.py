@@ -17,6 +17,7 @@ from memos.filters import Filter, matches
 from memos.ports.models import Embedder, Reranker
 from memos.ports.stores import Feature, FeatureIndex, Features, Question, RecordStore
 from memos.relevance import NOMINATING
+from memos.retrieve.advice import liking, towards
 from memos.retrieve.aspects import asking, aspects
 from memos.retrieve.neighbours import beside, fitting
 from memos.retrieve.pack import POOL, Dedup, Key, full, pack, room
@@ -247,7 +248,7 @@ class Retrieve:
         if query.recipe.meaning:
             try:
                 with span("embed_seconds", role="query"):
-                    vectors = list(await self.embedder.embed(texts, "query"))
+                    vectors = await self._embedded(texts, query.recipe)
             except UpstreamError as error:
                 if not query.recipe.text:
                     raise
@@ -265,6 +266,17 @@ class Retrieve:
             for text, vector in zip(texts, vectors, strict=True)
         ]  # fmt: skip
         return questions, degraded
+
+    async def _embedded(self, texts: Sequence[str], recipe: Recipe) -> list[Vector]:
+        """Return a vector for each text; the first is the question, which may plead for advice."""
+        wished = liking(texts[0]) if recipe.liking else None
+        if wished is None:
+            return list(await self.embedder.embed(texts, "query"))
+        asked, (answer,) = await together(
+            lambda: self.embedder.embed(texts, "query"),
+            lambda: self.embedder.embed([wished], "passage"),
+        )
+        return [towards(asked[0], answer, recipe.liking), *asked[1:]]
 
     async def _features(self, questions: Sequence[Question], scope: Scope) -> list[list[Features]]:
         """Return, for every question, the candidates of every cube; all are asked at once."""

@@ -8,8 +8,8 @@ from typing import Final
 
 from memos.errors import InvalidInput
 from memos.ports.stores import Feature
+from memos.retrieve.advice import asks_advice
 from memos.retrieve.pack import Dedup
-from memos.traits import asks_advice
 
 _MEANING: Final = frozenset({Feature.COSINE, Feature.COSINE_NEAR})
 
@@ -28,6 +28,7 @@ class Recipe:
             sessions may tell more than the second best turn of the same one.
         aspects: What the sentences of a question count by themselves, as a share of the whole.
         advice: What features count instead where the question asks what to do or to choose.
+        liking: How far such a question's vector is moved towards that of its asker's likes.
         dedup: What counts as said before when a call does not say.
         thinks: A chat model asks further questions and says whether what was found suffices.
         recalls: What such searches found for earlier turns of the conversation is merged.
@@ -40,6 +41,7 @@ class Recipe:
     leading: float = 0.0
     aspects: float = 0.0
     advice: Mapping[Feature, float] = field(default_factory=dict[Feature, float])
+    liking: float = 0.0
     dedup: Dedup = "exact"
     thinks: bool = False
     recalls: bool = False
@@ -77,6 +79,7 @@ class Recipe:
             session=0.0 if part == "session" else self.session,
             leading=0.0 if part == "leading" else self.leading,
             aspects=0.0 if part == "aspects" else self.aspects,
+            liking=0.0 if part == "liking" else self.liking,
             weights={f: w for f, w in self.weights.items() if f != part},
             advice={f: w for f, w in self.advice.items() if f != part},
         )
@@ -89,6 +92,7 @@ class Recipe:
             "session": self.session,
             "leading": self.leading,
             "aspects": self.aspects,
+            "liking": self.liking,
         }
         named = dict.fromkeys(map(str, (*self.weights, *self.advice)))
         return (*(name for name, weight in alone.items() if weight), *named)
@@ -99,20 +103,21 @@ _PLAIN: Final[Mapping[str, Recipe]] = {
     for recipe in (
         Recipe(
             "fast",
-            1.3,
+            1.25,
             {
                 Feature.COSINE: 1.2,
                 Feature.COSINE_NEAR: 0.8,
-                Feature.SPEAKER: 1.5,
+                Feature.SPEAKER: 2.0,
                 Feature.REPLY: -1.0,
-                Feature.PERSONAL: 1.0,
-                Feature.CONCRETE: 0.8,
+                Feature.PERSONAL: 1.4,
+                Feature.CONCRETE: 1.0,
                 Feature.TIME: 5.0,
             },
-            session=0.8,
-            leading=0.7,
+            session=1.0,
+            leading=0.5,
             aspects=0.5,
-            advice={Feature.PREFERENCE: 1.0, Feature.CONCRETE: 0.0},
+            advice={Feature.PREFERENCE: 1.0, Feature.CONCRETE: 0.0, Feature.COSINE: 2.0},
+            liking=1.0,
         ),
         Recipe("words", 1.0, {}),
         Recipe("meaning", 0.0, {Feature.COSINE: 1.0}),
