@@ -44,6 +44,7 @@ def prepare(batch: Batch) -> Prepared:
     )
 
 
+_TAKE: Final = "INSERT INTO keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _INSERT: Final = (
     "INSERT INTO memories (row, cube, id, version, place, position, latest, live, recorded,"
     " ended, expires, changed, speaker, body, terms, cues, said, begins, ends)"
@@ -64,6 +65,7 @@ class Change:
         self._now = now
         self._rows: list[tuple[apsw.Binding, ...]] = []
         self._vectors: list[tuple[int, bytes]] = []
+        self._at: tuple[Place | None, int] = None, 0
 
     def apply(self) -> Receipt:
         """Write everything, or raise and leave the transaction to be undone."""
@@ -74,6 +76,7 @@ class Change:
             return structs.replace(known, repeated=True)
         self._embedder = self._check_embedder(serving)
         self._check_expectations()
+        self._held = self._hold_all()
         outcomes = [self._put(index, put) for index, put in enumerate(batch.puts)]
         self._insert()
         for retire in batch.retires:
@@ -136,7 +139,9 @@ class Change:
                 raise refusals.head_moved()
 
     def _place(self, place: Place) -> int:
-        return self._known.place(self._db, self._cube, place)
+        if self._at[0] is not place:  # the memories of one call share it
+            self._at = place, self._known.place(self._db, self._cube, place)
+        return self._at[1]
 
     def _head(self, place: int) -> int:
         return self._known.head(self._db, place)
@@ -148,8 +153,10 @@ class Change:
         if not put.fresh:
             self._insert()  # so that the batch sees what it stored itself
             latest = self._latest(memory.id)
-        if latest is None and (holder := self._hold(digests, memory.id)) is not None:
-            return holder, False
+        if latest is None and not self._held:
+            holder = self._hold(digests, memory.id)
+            if holder is not None:
+                return holder, False
         place = self._place(memory.place)
         memory = self._numbered(memory, place, latest)
         if latest is not None:
@@ -184,18 +191,33 @@ class Change:
         position = memory.position
         if position is None and memory.place.session is not None:
             position = self._head(place) + 1 if latest is None else latest[2]
-        if position is not None:
-            self._known.grown(place, max(self._head(place), position))
+        if position is not None and position > self._head(place):
+            self._known.grown(place, position)
         if version == memory.version and position == memory.position:
             return memory
         return structs.replace(memory, version=version, position=position)
 
+    def _hold_all(self) -> bool:
+        """Take the keys of all puts at once, if all are new; say whether they were taken."""
+        puts = self._batch.puts
+        if not all(put.fresh and put.memory.retired_at is None for put in puts):
+            return False
+        rows = [
+            (self._cube, digest, put.memory.id)
+            for put, digests in zip(puts, self._prepared.digests, strict=True)
+            for digest in digests
+        ]
+        before = self._db.total_changes()
+        self._db.executemany(_TAKE, rows)
+        if self._db.total_changes() - before == len(rows):
+            return True
+        self._db.executemany("DELETE FROM keys WHERE cube = ? AND digest = ? AND id = ?", rows)
+        return False
+
     def _hold(self, digests: Sequence[bytes], id: str) -> str | None:
         """Take the keys for ``id``; return who holds one of them already, if anybody."""
         for index, digest in enumerate(digests):
-            self._db.execute(
-                "INSERT INTO keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (self._cube, digest, id)
-            )
+            self._db.execute(_TAKE, (self._cube, digest, id))
             if not self._db.changes():
                 for taken in digests[:index]:
                     self._db.execute(
