@@ -12,8 +12,10 @@ from memos.errors import MemosError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_RETURN_S: Final = 0.005
+"""How long the first of those who were answered together may take to come back."""
 _PAUSE_S: Final = 0.001
-"""How long those who were answered together may take to come back together."""
+"""How long it waits for the others then."""
 
 
 class Line(Generic[Item, Result]):
@@ -40,8 +42,8 @@ class Line(Generic[Item, Result]):
         if self._writing or self._pause or self._next:
             future: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
             self._waiting.append((item, future))
-            if self._pause and len(self._waiting) >= self._expected:
-                self._go()
+            if self._pause:
+                self._returned()
             result = await future
             if result is not None:
                 return result
@@ -62,9 +64,20 @@ class Line(Generic[Item, Result]):
             return
         if count > 1:
             self._expected = count + len(self._waiting)
-            self._pause = asyncio.get_running_loop().call_later(_PAUSE_S, self._go)
+            self._rest(_PAUSE_S if self._waiting else _RETURN_S)
         elif self._waiting:
             self._go()
+
+    def _returned(self) -> None:
+        if len(self._waiting) >= self._expected:
+            self._go()
+        elif len(self._waiting) == 1:
+            self._rest(_PAUSE_S)
+
+    def _rest(self, seconds: float) -> None:
+        if self._pause:
+            self._pause.cancel()
+        self._pause = asyncio.get_running_loop().call_later(seconds, self._go)
 
     def _go(self) -> None:
         if self._pause:
