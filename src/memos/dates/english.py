@@ -210,7 +210,7 @@ _MORE_HINTS: Final[Mapping[str, frozenset[str]]] = {
     "side": frozenset({"before", "after"}),
     "night": frozenset({"night"}),
     "shifted": frozenset({*_LENGTHS, *_DAYS, *_SEASONS, *_MONTHS} - {"day"}),
-    "when": frozenset("in during since until by of early late mid".split()),
+    "when": frozenset(["in", "during", "since", "until", "by", "of", "early", "late", "mid"]),
 }
 _HINTS: Final[Mapping[str, frozenset[str]]] = {
     word: frozenset(hint for hint, some in hints.items() if word in some)

@@ -55,7 +55,8 @@ def check_text(text: str, where: str, name: str = "") -> str:
     """
     if "\x00" in text:
         raise InvalidInput(
-            f"{where}{name}: null byte at character {text.index(chr(0))}; remove it", code="invalid_text"
+            f"{where}{name}: null byte at character {text.index(chr(0))}; remove it",
+            code="invalid_text",
         )
     if text.isascii():
         return text
@@ -63,7 +64,8 @@ def check_text(text: str, where: str, name: str = "") -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidInput(
-            f"{where}{name}: lone surrogate at character {error.start}; the text was decoded wrongly",
+            f"{where}{name}: lone surrogate at character {error.start};"
+            " the text was decoded wrongly",
             code="invalid_text",
         ) from None
     return text
@@ -122,9 +124,7 @@ def _turn(message: object, where: str) -> Turn | None:
     if role in _UNSPOKEN or not text.strip():
         return None
     extra: dict[str, Json] = (
-        {}
-        if _KNOWN.issuperset(fields)
-        else {k: v for k, v in fields.items() if k not in _KNOWN}
+        {} if _KNOWN.issuperset(fields) else {k: v for k, v in fields.items() if k not in _KNOWN}
     )
     if attachments:
         extra["attachments"] = attachments
@@ -169,11 +169,15 @@ def _content(content: object, where: str) -> tuple[str, list[Json]]:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, Mapping):
-            text, attachment = _part(cast("Mapping[str, object]", part), f"{where}.content[{index}]")
+            text, attachment = _part(
+                cast("Mapping[str, object]", part), f"{where}.content[{index}]"
+            )
             texts.append(text)
             attachments += [] if attachment is None else [attachment]
         else:
-            raise InvalidInput(f"{where}.content[{index}]: expected a part, got {type(part).__name__}")
+            raise InvalidInput(
+                f"{where}.content[{index}]: expected a part, got {type(part).__name__}"
+            )
     return "\n".join(text for text in texts if text), attachments
 
 
