@@ -115,3 +115,9 @@ def test_the_same_words_at_another_time_are_no_repetition() -> None:
     before, now = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
     assert repeated(said("a", "b", at=before), said("a", "b", at=now)) == 0
     assert repeated(said("a", "b", at=before), said("a", "b")) == 2
+
+
+def test_the_garbage_collector_need_not_follow_memories() -> None:
+    """It would look through all of a large add again and again."""
+    [memory] = read([{"role": "user", "content": "hello", "message_id": "m"}])
+    assert not any(map(gc.is_tracked, (memory, memory.place, *memory.sources, Put(memory))))
