@@ -31,6 +31,11 @@ class Cue(IntFlag):
     """It names a time or a number."""
 
 
+_PERSONAL: Final = Cue.PERSONAL.value
+_PREFERENCE: Final = Cue.PREFERENCE.value
+_CONCRETE: Final = Cue.CONCRETE.value
+
+
 class Traits(NamedTuple):
     """Cues and days of a memory; days count from the year 1, 0 is none.
 
@@ -104,19 +109,20 @@ def said_on(memory: Memory) -> date | None:
 def traits(memory: Memory) -> Traits:
     """Return the traits of a memory."""
     text = memory.text
-    words = _telling(text)
-    marks = _cues(text, words)
+    words, numbered = _telling(text), _DIGIT.search(text) is not None
+    marks = _cues(text, words, numbered=numbered)
     said = said_on(memory)
     if said is None:
         return Traits(marks, NO_DAY, NO_DAY, NO_DAY)
-    days = spoken(text, words, said) if _may_be_dated(text, words) else ()
+    dated = numbered or _may_be_dated(text, words)
+    days = spoken(text, words, said) if dated else ()
     begins, ends = days[0][:2] if days else (NO_DAY, NO_DAY)
     return Traits(marks, said.toordinal(), begins, ends)
 
 
 def cues(text: str) -> int:
     """Return the marks of a text, as the bits of ``Cue``."""
-    return _cues(text, _telling(text))
+    return _cues(text, _telling(text), numbered=_DIGIT.search(text) is not None)
 
 
 def _telling(text: str) -> frozenset[str]:
@@ -127,24 +133,24 @@ def _telling(text: str) -> frozenset[str]:
 
 
 def _may_be_dated(text: str, words: frozenset[str]) -> bool:
-    """Whether it is worth while to look for days."""
-    dated = not words.isdisjoint(DATING) or _DIGIT.search(text) is not None
-    return dated or (not text.isascii() and _HAN_MEASURES.search(text) is not None)
+    """Whether it is worth while to look for days in a text without digits."""
+    han = not text.isascii() and _HAN_MEASURES.search(text) is not None
+    return han or not words.isdisjoint(DATING)
 
 
-def _cues(text: str, words: frozenset[str]) -> int:
+def _cues(text: str, words: frozenset[str], *, numbered: bool) -> int:
     marks = 0
     if not words.isdisjoint(_I):
-        marks = Cue.PERSONAL.value
+        marks = _PERSONAL
         if not words.isdisjoint(_LIKES) and _LIKING.search(text.lower()):
-            marks |= Cue.PREFERENCE.value
-    if not words.isdisjoint(_MEASURES) or _DIGIT.search(text):
-        marks |= Cue.CONCRETE.value
+            marks |= _PREFERENCE
+    if numbered or not words.isdisjoint(_MEASURES):
+        marks |= _CONCRETE
     return marks if text.isascii() else marks | _han_cues(text)
 
 
 def _han_cues(text: str) -> int:
-    marks = Cue.PERSONAL.value if _HAN_I.search(text) else 0
+    marks = _PERSONAL if _HAN_I.search(text) else 0
     if _HAN_LIKES.search(text):
-        marks |= Cue.PREFERENCE.value
-    return marks | Cue.CONCRETE.value if _HAN_MEASURES.search(text) else marks
+        marks |= _PREFERENCE
+    return marks | _CONCRETE if _HAN_MEASURES.search(text) else marks
