@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -23,7 +22,6 @@ _encoder: Final = msgspec.json.Encoder()
 _memory: Final = msgspec.json.Decoder(Memory)
 
 
-@lru_cache(maxsize=256)
 def micros(moment: datetime) -> int:
     """Return microseconds since 1970, exactly."""
     return (moment - _EPOCH) // _MICROSECOND
