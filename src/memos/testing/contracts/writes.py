@@ -137,7 +137,7 @@ class Puts:
         assert await texts(opened, ["a"]) == ["two"]
 
     @pytest.mark.parametrize("fresh", [False, True])
-    async def test_held_key(self, opened: Opened, fresh: bool) -> None:
+    async def test_held_key(self, opened: Opened, *, fresh: bool) -> None:
         """'A put of a new id one of whose keys is held ... writes nothing.'"""
         await apply(opened, put("a", keys=("k1", "k2")))
         puts = put("b", keys=("k0", "k2")), put("c", keys=("k0",))
@@ -148,7 +148,7 @@ class Puts:
         assert held == {"k0": "c", "k1": "a", "k2": "a"}
 
     @pytest.mark.parametrize("fresh", [False, True])
-    async def test_held_key_within_a_batch(self, opened: Opened, fresh: bool) -> None:
+    async def test_held_key_within_a_batch(self, opened: Opened, *, fresh: bool) -> None:
         """The first put of a batch holds a key against the later ones."""
         puts = put("a", keys=("k",)), put("b", keys=("k",)), put("c", keys=("k2",))
         receipt = await apply(opened, *(replace(put, fresh=fresh) for put in puts))
