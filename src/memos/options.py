@@ -168,7 +168,8 @@ def known(options: Mapping[str, object], shape: type[object]) -> None:
         InvalidInput: Naming the option and those there are.
     """
     allowed = _names(shape)
-    if unknown := sorted(set(options) - allowed):
+    if not allowed.issuperset(options):
+        unknown = sorted(set(options) - allowed)
         raise InvalidInput(
             f"unknown option {unknown[0]!r}; known are: {', '.join(sorted(allowed))}",
             code="unknown_option",

@@ -2,6 +2,9 @@
 
 They are ``msgspec`` structs, which are made, changed (``msgspec.structs.replace``) and decoded in a
 tenth of the time that dataclasses take; every memory pays that four times on its way in and out.
+Those that come by the thousand are no business of the garbage collector (``gc=False``): what they
+hold is JSON or other values, which never lead back to them, and to look through them all again and
+again took a tenth of a large add.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ ENDED: Final[tuple[JobState, ...]] = ("done", "failed")
 _NO_JSON: JsonObject = {}
 
 
-class Place(Struct, frozen=True):
+class Place(Struct, frozen=True, gc=False):
     """Where a record lives. ``account`` is the tenant; the rest is inside it."""
 
     account: str
@@ -64,7 +67,7 @@ class Scope(Struct, frozen=True):
         return held == "write" or (held is not None and held == access)
 
 
-class Source(Struct, frozen=True):
+class Source(Struct, frozen=True, gc=False):
     """The evidence that a memory was made from: a message, a file, a page.
 
     ``start`` and ``end`` are character offsets of the evidence inside the original.
@@ -82,7 +85,7 @@ class Source(Struct, frozen=True):
     extra: JsonObject = field(default_factory=dict[str, Json])
 
 
-class Memory(Struct, frozen=True):
+class Memory(Struct, frozen=True, gc=False):
     """One textual memory, whatever its kind; see ``memos.kinds`` for what a kind is.
 
     A change makes a new version; ``recorded_at`` is when this version was written and
@@ -125,7 +128,7 @@ class Link(Struct, frozen=True):
     weight: float = 1.0
 
 
-class Put(Struct, frozen=True):
+class Put(Struct, frozen=True, gc=False):
     """A memory to store, with what its indexes need.
 
     Attributes:

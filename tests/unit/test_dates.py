@@ -49,6 +49,10 @@ def read(text: str, day: date = WEDNESDAY) -> list[str]:
         ("the last week of June", "2023-06-29 2023-06-30"),
         ("the week before August 3, 2023", "2023-07-27 2023-08-02"),
         ("two days after 2023-05-07", "2023-05-09 2023-05-09"),
+        ("a week after 3rd of May", "2023-05-10 2023-05-10"),
+        ("in mid-March", "2023-03-01 2023-03-31"),
+        ("two weekends back", "2023-07-08 2023-07-09"),
+        ("this Tuesday,", "2023-07-18 2023-07-18"),
         ("three days before Christmas", "2023-12-22 2023-12-22"),
         ("去年三月", "2022-03-01 2022-03-31"),
         ("上个周末去哪了", "2023-07-15 2023-07-16"),
@@ -75,7 +79,8 @@ def test_an_expression_means_days(text: str, days: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "I may go", "May 32, 2023", "2023-13-01", "99999-99-99", "0000-00-00", "13月40日", "三百",
-     "march on", "a second", "week", "999 years ago", "room 2023", "下", "周"],
+     "march on", "a second", "week", "999 years ago", "room 2023", "下", "周",
+     "this summary", "last nightmare", "in \u017fummer, not winter", "5 \u0131n May5"],
 )  # fmt: skip
 def test_what_is_no_date_is_passed_over(text: str) -> None:
     assert read(text) == []

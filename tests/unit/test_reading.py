@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from memos.errors import InvalidInput
 from memos.ingest import chunk
 from memos.ingest.messages import read_messages, read_time
 from memos.ingest.overlap import repeated
-from memos.types import Memory, Place, Source
+from memos.types import Memory, Place, Put, Source
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,10 @@ def test_the_same_words_at_another_time_are_no_repetition() -> None:
     before, now = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
     assert repeated(said("a", "b", at=before), said("a", "b", at=now)) == 0
     assert repeated(said("a", "b", at=before), said("a", "b")) == 2
+
+
+def test_the_garbage_collector_need_not_follow_memories() -> None:
+    """It would look through all of a large add again and again."""
+    place, source = Place("a", "c"), Source(id="m")
+    memory = Memory(id="m", kind="turn", text="hello", place=place, sources=(source,))
+    assert not any(map(gc.is_tracked, (place, source, memory, Put(memory))))

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
-from memos.dates import Span
+from memos.dates import Span, spans
 from memos.relevance import timeliness
 from memos.traits import NO_DAY, Cue, cues, traits
 from memos.types import Memory, Place
@@ -47,6 +47,20 @@ def test_days_are_those_of_the_speaker() -> None:
     assert traits(memory("I went to the sea yesterday.", None))[1:] == (NO_DAY,) * 3
     in_may = traits(memory("We married in June.", datetime(2024, 5, 1, tzinfo=UTC)))
     assert in_may[2:] == (day("2024-06-01"), day("2024-06-30"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "LAST NIGHT I slept", "two days before May 3rd", "the first week of June", "三天前",
+        "a year ago", "in the winter of 2021", "on Monday, I think", "the past two weeks",
+        "去年三月, in May", "in \u017fummer, not in winter", "K\u00f6ln 2023-05-07", "this or that",
+    ],
+)  # fmt: skip
+def test_a_memory_speaks_of_the_days_that_its_text_means(text: str) -> None:
+    at = datetime(2024, 5, 1, tzinfo=UTC)
+    first = next(iter(spans(text, at.date())), (NO_DAY, NO_DAY))
+    assert traits(memory(text, at))[2:] == first[:2]
 
 
 def test_timeliness_is_of_what_was_said_then_or_speaks_of_it() -> None:

@@ -106,19 +106,19 @@ def _near(match: re.Match[str], day: date) -> Span | None:
 
 
 def _rule(hint: str, pattern: str, means: Meaning) -> Rule:
-    return Rule(hint, pattern, means)
+    return Rule(frozenset({hint}), pattern, means)
 
 
-_HINTS: Final = (
+_HINTS: Final = re.compile(
     r"(?P<month>月)|(?P<year>年)|(?P<week>周|星期|礼拜)|(?P<near>[前昨今明后][天日晚早])"
     r"|(?P<ago>[前后])|(?P<past>最近|过去|近)"
 )
 """Words without which a rule of that hint cannot match."""
 
 
-def hints(text: str) -> set[str]:
-    """Return the kinds of rules that can match a text at all."""
-    return {match.lastgroup or "" for match in re.finditer(_HINTS, text)}
+def hints(text: str) -> frozenset[str]:
+    """Return what rules ask of a text."""
+    return frozenset(match.lastgroup or "" for match in _HINTS.finditer(text))
 
 
 _YEAR: Final = (

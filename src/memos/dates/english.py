@@ -36,7 +36,8 @@ def _either(words: Iterable[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-_WORD: Final = re.compile(r"[a-z]+|[0-9]+")
+_DIGIT: Final = re.compile(r"\d")
+_FOUR_DIGITS: Final = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}(?![0-9])")
 _MONTH: Final = rf"(?P<month>{_either(_MONTHS)})\b\.?"
 _YEAR: Final = r"(?P<year>(?:19|20)\d\d)\b"
 _DAY: Final = r"(?P<day>\d\d?)(?:st|nd|rd|th)?\b"
@@ -47,7 +48,7 @@ _UNIT: Final = r"(?P<unit>weekend|week|day|month|year)s?"
 def _number(word: str | None) -> int:
     if word is None:
         return 1
-    return int(word) if word.isdecimal() else _NUMBERS[word.lower()]
+    return int(word) if word.isdecimal() else _NUMBERS[word]
 
 
 def _year(match: re.Match[str], day: date) -> tuple[int, bool]:
@@ -58,14 +59,14 @@ def _year(match: re.Match[str], day: date) -> tuple[int, bool]:
 
 def _date(match: re.Match[str], day: date) -> Span | None:
     year, free = _year(match, day)
-    month = match["month"].lower()
+    month = match["month"]
     number = int(month) if month.isdecimal() else _MONTHS[month]
     return of_day(year, number, int(match["day"]), yearly=free)
 
 
 def _whole_month(match: re.Match[str], day: date) -> Span | None:
     year, free = _year(match, day)
-    month = match["month"].lower()
+    month = match["month"]
     number = int(month) if month.isdecimal() else _MONTHS[month]
     return of_months(year, number, yearly=free)
 
@@ -77,12 +78,12 @@ def _whole_year(match: re.Match[str], day: date) -> Span | None:
 
 def _feast(match: re.Match[str], day: date) -> Span | None:
     year, free = _year(match, day)
-    return of_day(year, *_FEASTS[match["feast"].lower()], yearly=free)
+    return of_day(year, *_FEASTS[match["feast"]], yearly=free)
 
 
 def _season(match: re.Match[str], day: date) -> Span | None:
     year, free = _year(match, day)
-    return of_months(year, _SEASONS[match["season"].lower()], 3, yearly=free)
+    return of_months(year, _SEASONS[match["season"]], 3, yearly=free)
 
 
 def _week_of_month(match: re.Match[str], day: date) -> Span | None:
@@ -90,13 +91,13 @@ def _week_of_month(match: re.Match[str], day: date) -> Span | None:
     if whole is None:
         return None
     first = date.fromordinal(whole.first)
-    if match["unit"].lower().startswith("weekend"):
+    if match["unit"].startswith("weekend"):
         weeks = [weekend(week_of(first, n)) for n in range(-1, 6)]
         inside = [week for week in weeks if whole.first <= week.first <= whole.last]
     else:
         starts = range(whole.first, whole.last + 1, 7)
         inside = [Span(start, min(start + 6, whole.last)) for start in starts]
-    which = match["which"].lower()
+    which = match["which"]
     number = -1 if which == "last" else _NUMBERS[which] - 1
     found = inside[number] if number < len(inside) else None
     return None if found is None else Span(found.first, found.last, whole.yearly)
@@ -113,8 +114,8 @@ def _beside(anchor: Meaning) -> Meaning:
 
 
 def _next_to(anchor: Span, match: re.Match[str]) -> Span:
-    count, unit = match["count"], match["unit"].lower()
-    sign = -1 if match["side"].lower() == "before" else 1
+    count, unit = match["count"], match["unit"]
+    sign = -1 if match["side"] == "before" else 1
     if count is not None:
         return anchor.moved(sign * _LENGTHS[unit] * _number(count))
     if unit == "weekend":
@@ -126,17 +127,17 @@ def _next_to(anchor: Span, match: re.Match[str]) -> Span:
 
 
 def _ago(match: re.Match[str], day: date) -> Span | None:
-    return back(day, match["unit"].lower(), _number(match["count"]))
+    return back(day, match["unit"], _number(match["count"]))
 
 
 def _since(match: re.Match[str], day: date) -> Span | None:
     """Return the days up to now: "the past three weeks"."""
-    first = day.toordinal() - _LENGTHS[match["unit"].lower()] * _number(match["count"])
+    first = day.toordinal() - _LENGTHS[match["unit"]] * _number(match["count"])
     return Span(first, day.toordinal()) if first > 0 else None
 
 
 def _relative(match: re.Match[str], day: date) -> Span | None:
-    shift, what = _SHIFT[match["shift"].lower()], match["what"].lower()
+    shift, what = _SHIFT[match["shift"]], match["what"]
     if what in _DAYS:
         return _weekday(day, _DAYS.index(what), shift)
     if what in _MONTHS:
@@ -176,24 +177,25 @@ def _named(day: date, month: int, count: int, shift: int) -> Span | None:
 
 
 def _near(match: re.Match[str], day: date) -> Span | None:
-    words = " ".join(match.group().lower().split())
+    words = " ".join(match.group().split())
     number = day.toordinal() + (-2 if words.startswith("the day before") else _NEAR[words])
     return Span(number, number)
 
 
 def _on_weekday(match: re.Match[str], day: date) -> Span | None:
-    return _weekday(day, _DAYS.index(match["what"].lower()), -1)
+    return _weekday(day, _DAYS.index(match["what"]), -1)
 
 
-def _rule(hint: str, pattern: str, means: Meaning) -> Rule:
-    return Rule(hint, pattern.replace(" ", r"\s+"), means)
+def _rule(hints: str, pattern: str, means: Meaning) -> Rule:
+    return Rule(frozenset(hints.split()), pattern.replace(" ", r"\s+"), means)
 
 
 def _beside_of(rule: Rule) -> Rule:
-    return _rule(rule.hint, _BESIDE + rule.pattern, _beside(rule.means))
+    pattern = (_BESIDE + rule.pattern).replace(" ", r"\s+")
+    return Rule(rule.hints | {"side"}, pattern, _beside(rule.means))
 
 
-_HINTS: Final[Mapping[str, frozenset[str]]] = {
+_FIRST_HINTS: Final[Mapping[str, frozenset[str]]] = {
     "month": frozenset(_MONTHS),
     "day": frozenset(_DAYS),
     "feast": frozenset(_FEASTS),
@@ -202,54 +204,70 @@ _HINTS: Final[Mapping[str, frozenset[str]]] = {
     "near": frozenset({"yesterday", "today", "tonight", "tomorrow"}),
     "ago": frozenset({"ago", "back"}),
 }
-"""Words without one of which a rule of that hint cannot match; "year" asks for a year."""
-DATING: Final = frozenset[str]().union(*_HINTS.values())
+_MORE_HINTS: Final[Mapping[str, frozenset[str]]] = {
+    "week": frozenset({"week", "weekend"}),
+    "unit": frozenset(unit + ending for unit in _LENGTHS for ending in ("", "s")),
+    "side": frozenset({"before", "after"}),
+    "night": frozenset({"night"}),
+    "shifted": frozenset({*_LENGTHS, *_DAYS, *_SEASONS, *_MONTHS} - {"day"}),
+    "when": frozenset(["in", "during", "since", "until", "by", "of", "early", "late", "mid"]),
+}
+_HINTS: Final[Mapping[str, frozenset[str]]] = {
+    word: frozenset(hint for hint, some in hints.items() if word in some)
+    for hints in [{**_FIRST_HINTS, **_MORE_HINTS}]
+    for word in frozenset[str]().union(*hints.values())
+}
+"""Word -> the hints that it gives: what has to be in a text for a rule to match."""
+DATING: Final = frozenset[str]().union(*_FIRST_HINTS.values())
 """A text with none of these words, and no digit, speaks of no day."""
+HINTING: Final = frozenset(_HINTS)
+"""The words that hints are made of."""
 
 
-def hints(text: str) -> set[str]:
-    """Return the kinds of rules that can match a text at all."""
-    words = set(_WORD.findall(text.lower()))
-    found = {hint for hint, some in _HINTS.items() if not words.isdisjoint(some)}
-    if any(len(word) == 4 and word[:2] in ("19", "20") for word in words):  # noqa: PLR2004
-        found.add("year")
-    return found
+def hints(text: str, words: Iterable[str]) -> frozenset[str]:
+    """Return what rules ask of a text, given its words, or those of them in ``HINTING``."""
+    found = {hint for word in words for hint in _HINTS.get(word, ())}
+    if _DIGIT.search(text):
+        found.add("digit")
+        if _FOUR_DIGITS.search(text):
+            found.add("year")
+    return frozenset(found)
 
 
 _DATES: Final = (
     _rule("year", rf"\b{_YEAR}[-/.](?P<month>\d\d?)[-/.](?P<day>\d\d?)(?!\d)", _date),
-    _rule("month", rf"\b{_MONTH} {_DAY}(?:,? {_YEAR})?", _date),
-    _rule("month", rf"\b{_DAY} (?:of )?{_MONTH}(?:,? {_YEAR})?", _date),
-    _rule("month", rf"\b{_MONTH},? (?:of )?{_YEAR}", _whole_month),
+    _rule("month digit", rf"\b{_MONTH} {_DAY}(?:,? {_YEAR})?", _date),
+    _rule("month digit", rf"\b{_DAY} (?:of )?{_MONTH}(?:,? {_YEAR})?", _date),
+    _rule("month digit", rf"\b{_MONTH},? (?:of )?{_YEAR}", _whole_month),
     _rule("feast", rf"\b(?P<feast>{_either(_FEASTS)})(?:'s day| day| eve)?(?: {_YEAR})?\b", _feast),
 )
 _BESIDE: Final = rf"\b(?:{_COUNT}|the) (?:of )?{_UNIT} (?P<side>before|after) "
 ENGLISH: Final = (
     _rule(
-        "month",
+        "month week",
         rf"\b(?P<which>{_either(_NUMBERS)}|last) (?P<unit>week|weekend) (?:of|in) {_MONTH}"
         rf"(?:,? {_YEAR})?",
         _week_of_month,
     ),
     *(_beside_of(rule) for rule in _DATES),
     *_DATES,
-    _rule("ago", rf"\b{_COUNT} (?:of )?{_UNIT} (?:ago|back)\b", _ago),
-    _rule("shift", rf"\b(?:past|last|previous) {_COUNT} {_UNIT}\b", _since),
+    _rule("ago unit", rf"\b{_COUNT} (?:of )?{_UNIT} (?:ago|back)\b", _ago),
+    _rule("shift unit", rf"\b(?:past|last|previous) {_COUNT} {_UNIT}\b", _since),
     _rule("near", r"\bthe day before yesterday\b|\byesterday\b|\bto(?:day|night|morrow)\b", _near),
-    _rule("shift", r"\blast night\b", _near),
+    _rule("shift night", r"\blast night\b", _near),
     _rule(
-        "shift",
+        "shift shifted",
         rf"\b(?P<shift>{_either(_SHIFT)}) "
         rf"(?P<what>week|weekend|month|year|{_either((*_DAYS, *_SEASONS, *_MONTHS))})\b",
         _relative,
     ),
     _rule(
-        "month",
+        "month when",
         rf"\b(?:in|during|since|until|by|of|early|late|mid)(?: |-)(?:the )?{_MONTH}(?! \d)",
         _whole_month,
     ),
     _rule(
-        "season",
+        "season when",
         rf"\b(?:in|during) (?:the )?(?P<season>{_either(_SEASONS)})(?:,? (?:of )?{_YEAR})?\b",
         _season,
     ),

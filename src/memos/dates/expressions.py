@@ -15,6 +15,8 @@ from memos.dates.span import FIRST_YEAR, LAST_YEAR, Span
 _MOST: Final = 4
 _FURTHEST: Final = 4000
 """Letters of a text that are read: what a long document is about is not said on its last page."""
+_WORD: Final = re.compile(r"[a-z]+")
+_RULES: Final = {"english": english.ENGLISH, "chinese": chinese.CHINESE}
 
 
 @lru_cache(maxsize=1024)
@@ -28,10 +30,15 @@ def spans(text: str, day: date) -> tuple[Span, ...]:
         >>> date.fromordinal(friday.first).isoformat()
         '2024-05-10'
     """
-    text = text[:_FURTHEST]
-    rules = _promising(english.hints(text), english.ENGLISH)
+    return spoken(text, _WORD.findall(text[:_FURTHEST].lower()), day)
+
+
+def spoken(text: str, words: Iterable[str], day: date) -> tuple[Span, ...]:
+    """Return ``spans`` of a text, given its lower words, or those of them in ``HINTING``."""
+    text = text[:_FURTHEST].lower()
+    rules = _promising("english", english.hints(text, words))
     if not text.isascii():
-        rules += _promising(chinese.hints(text), chinese.CHINESE)
+        rules += _promising("chinese", chinese.hints(text))
     if not rules or not FIRST_YEAR < day.year < LAST_YEAR:
         return ()
     found = sorted(_found(text, day, rules))
@@ -40,14 +47,15 @@ def spans(text: str, day: date) -> tuple[Span, ...]:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+    return re.compile(pattern)
 
 
-def _promising(hints: set[str], rules: Iterable[Rule]) -> list[Rule]:
-    return [rule for rule in rules if rule.hint in hints] if hints else []
+@lru_cache(maxsize=1024)
+def _promising(language: str, hints: frozenset[str]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in _RULES[language] if rule.hints <= hints)
 
 
-def _found(text: str, day: date, rules: list[Rule]) -> Iterator[tuple[int, Span]]:
+def _found(text: str, day: date, rules: Iterable[Rule]) -> Iterator[tuple[int, Span]]:
     """Yield spans with where they stand; what one rule read is read by no later one."""
     taken: list[tuple[int, int]] = []
     for rule in rules:

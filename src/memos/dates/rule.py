@@ -16,11 +16,11 @@ class Rule(NamedTuple):
     """How an expression of time looks, and what it means.
 
     Attributes:
-        hint: The kind of word that has to be in the text.
-        pattern: What is looked for, in any case; compiled with its first use.
+        hints: The kinds of words that have to be in the text, each of them.
+        pattern: What is looked for in the lower text; compiled with its first use.
         means: Which days a match means, seen from a day; None: none.
     """
 
-    hint: str
+    hints: frozenset[str]
     pattern: str
     means: Meaning

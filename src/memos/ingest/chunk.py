@@ -41,7 +41,11 @@ def split(text: str, aim: int) -> list[Span]:
     White space around a part belongs to none; a text of white space has no part.
     """
     whole = _trimmed(text, Span(0, len(text)))
-    return [] if whole is None else list(_parts(text, whole, aim, 0))
+    if whole is None:
+        return []
+    if len(text) <= aim:  # as most messages are: no need to count
+        return [whole]
+    return list(_parts(text, whole, aim, 0))
 
 
 def sections(text: str) -> list[Section]:

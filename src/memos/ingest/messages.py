@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, cast
 
 from dateutil import parser as dates
+from msgspec import Struct, field
 
 from memos.errors import InvalidInput
 from memos.types import Json
@@ -26,8 +26,7 @@ _NEW_YEAR: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - fills what a date leav
 _ASIDE: Final = re.compile(r"日|[周星][期]?[一二三四五六日天]|[（(].*?[)）]")
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True, gc=False):
     """One message: who said what, when, and how the caller names it."""
 
     role: str
@@ -48,15 +47,16 @@ def read_messages(messages: Sequence[object]) -> list[Turn]:
     return [turn for turn in turns if turn is not None]
 
 
-def check_text(text: str, where: str) -> str:
-    """Return ``text`` if every store can hold it.
+def check_text(text: str, where: str, name: str = "") -> str:
+    """Return ``text`` if every store can hold it; ``name`` goes behind ``where`` in a message.
 
     Raises:
         InvalidInput: It has a null byte, or half of a surrogate pair.
     """
     if "\x00" in text:
         raise InvalidInput(
-            f"{where}: null byte at character {text.index(chr(0))}; remove it", code="invalid_text"
+            f"{where}{name}: null byte at character {text.index(chr(0))}; remove it",
+            code="invalid_text",
         )
     if text.isascii():
         return text
@@ -64,7 +64,8 @@ def check_text(text: str, where: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidInput(
-            f"{where}: lone surrogate at character {error.start}; the text was decoded wrongly",
+            f"{where}{name}: lone surrogate at character {error.start};"
+            " the text was decoded wrongly",
             code="invalid_text",
         ) from None
     return text
@@ -117,12 +118,14 @@ def _turn(message: object, where: str) -> Turn | None:
     role = fields.get("role", "user")
     if role not in ROLES:
         raise InvalidInput(f"{where}.role: {role!r} is none of {', '.join(sorted(ROLES))}")
-    text, attachments = _content(fields.get("content"), f"{where}.content")
+    text, attachments = _content(fields.get("content"), where)
     if (calls := fields.get("tool_calls")) is not None:
         text = "\n".join(part for part in (text, *_calls(calls, where)) if part)
     if role in _UNSPOKEN or not text.strip():
         return None
-    extra: dict[str, Json] = {k: v for k, v in fields.items() if k not in _KNOWN}
+    extra: dict[str, Json] = (
+        {} if _KNOWN.issuperset(fields) else {k: v for k, v in fields.items() if k not in _KNOWN}
+    )
     if attachments:
         extra["attachments"] = attachments
     if "tool_call_id" in fields:
@@ -134,22 +137,22 @@ def _turn(message: object, where: str) -> Turn | None:
             extra["chat_time"] = fields["chat_time"]
     return Turn(
         role=str(role),
-        text=check_text(text, f"{where}.content"),
-        speaker=_string(fields.get("name"), f"{where}.name"),
+        text=check_text(text, where, ".content"),
+        speaker=_string(fields.get("name"), where, ".name"),
         at=at,
-        id=_string(fields.get("message_id"), f"{where}.message_id"),
+        id=_string(fields.get("message_id"), where, ".message_id"),
         extra=extra,
     )
 
 
-def _string(value: object, where: str) -> str | None:
+def _string(value: object, where: str, name: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise InvalidInput(f"{where}: expected a string, got {type(value).__name__}")
-    return check_text(value, where) or None
+        raise InvalidInput(f"{where}{name}: expected a string, got {type(value).__name__}")
+    return check_text(value, where, name) or None
 
 
 def _content(content: object, where: str) -> tuple[str, list[Json]]:
@@ -158,7 +161,7 @@ def _content(content: object, where: str) -> tuple[str, list[Json]]:
         return content or "", []
     if not isinstance(content, Sequence) or isinstance(content, bytes):
         raise InvalidInput(
-            f"{where}: expected a string or a list of parts, got {type(content).__name__}"
+            f"{where}.content: expected a string or a list of parts, got {type(content).__name__}"
         )
     texts: list[str] = []
     attachments: list[Json] = []
@@ -166,11 +169,15 @@ def _content(content: object, where: str) -> tuple[str, list[Json]]:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, Mapping):
-            text, attachment = _part(cast("Mapping[str, object]", part), f"{where}[{index}]")
+            text, attachment = _part(
+                cast("Mapping[str, object]", part), f"{where}.content[{index}]"
+            )
             texts.append(text)
             attachments += [] if attachment is None else [attachment]
         else:
-            raise InvalidInput(f"{where}[{index}]: expected a part, got {type(part).__name__}")
+            raise InvalidInput(
+                f"{where}.content[{index}]: expected a part, got {type(part).__name__}"
+            )
     return "\n".join(text for text in texts if text), attachments
 
 

@@ -107,11 +107,13 @@ class Ingest:
 
     async def _together(self, adds: Sequence[_Add]) -> list[Added]:
         """Store keyed drafts of several adds to one cube; to do it again is harmless."""
-        drafts = [draft for add in adds for draft in add.drafts]
+        drafts = adds[0].drafts if len(adds) == 1 else [d for add in adds for d in add.drafts]
         scope = adds[0].scope  # whoever stands in the line may write the cube, and no more is asked
         known = await self._held(drafts, scope)
         writing = self._line(drafts[0].place).writing(len(adds))
         added = await self._store(drafts, known, scope, None, hold=writing)
+        if len(adds) == 1:
+            return [added]
         outcome = iter(zip(added.ids, added.stored, strict=True))
         return [Added.of(islice(outcome, len(add.drafts))) for add in adds]
 
@@ -207,15 +209,19 @@ class Ingest:
                 embedded = await self.embedder.embed(missing, "passage")
             vectors |= dict(zip(missing, embedded, strict=True))
 
-        def work() -> list[Put]:
-            return [
-                Put(memory, vectors[text], count_terms(index_text(memory)), memory.id not in named)
-                for memory, text in zip(memories, texts, strict=True)
-            ]
-
+        made = memories, [vectors[text] for text in texts], named
         if sum(map(len, texts)) > _INLINE_CHARACTERS:
-            return await self._offload.run(work)
-        return work()
+            return await self._offload.run(_indexed, *made)
+        return _indexed(*made)
+
+
+def _indexed(
+    memories: Sequence[Memory], vectors: Sequence[Vector], named: Container[str]
+) -> list[Put]:
+    return [
+        Put(memory, vector, count_terms(index_text(memory)), memory.id not in named)
+        for memory, vector in zip(memories, vectors, strict=True)
+    ]
 
 
 def _few(drafts: Sequence[Memory], place: Place) -> bool:

@@ -114,9 +114,10 @@ def _listed(content: Sequence[object], reading: Reading) -> list[Memory]:
         entries = cast("Sequence[Mapping[str, object]]", content)
         return [_item(entry, reading, f"items[{index}]") for index, entry in enumerate(entries)]
     drafts: list[Memory] = []
+    owner = _owner(reading.place)
     for index, turn in enumerate(read_messages(content)):
         _check_size(turn.text, reading, f"messages[{index}].content")
-        drafts += _turns(turn, reading)
+        drafts += _turns(turn, reading, owner)
     return drafts
 
 
@@ -135,14 +136,14 @@ def _facts(text: str, reading: Reading) -> Iterator[Memory]:
         yield _draft(reading, FACT, text[start:end], source)
 
 
-def _turns(turn: Turn, reading: Reading) -> Iterator[Memory]:
+def _turns(turn: Turn, reading: Reading, owner: str) -> Iterator[Memory]:
     tier: Tier = "user" if turn.role == "user" else TURN.tier
     for part, (start, end) in enumerate(chunk.split(turn.text, reading.chunk_tokens)):
         source = Source(
             type="chat", id=turn.id, role=turn.role, speaker=turn.speaker, at=turn.at, start=start,
             end=end, extra=turn.extra,
         )  # fmt: skip
-        key = None if turn.id is None else message_key(reading.place, turn.id, part)
+        key = None if turn.id is None else message_key(owner, turn.id, part)
         yield _draft(
             reading, TURN, turn.text[start:end], source,
             tier=tier, speaker=turn.speaker or turn.role, key=key,
@@ -205,7 +206,11 @@ def _draft(
     )
 
 
-def message_key(place: Place, message: str, part: int) -> str:
+def _owner(place: Place) -> str:
+    """Return whose messages those of a session are, for their keys."""
+    return repr((place.user, place.agent, place.app, place.session))
+
+
+def message_key(owner: str, message: str, part: int) -> str:
     """Return the key by which a message with an id is known again, in its session."""
-    owner = (place.user, place.agent, place.app, place.session)
-    return f"message {owner!r} {message!r} {part}"
+    return f"message {owner} {message!r} {part}"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
 
 from memos.errors import MemosError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_RETURN_S: Final = 0.005
+"""How long the first of those who were answered together may take to come back."""
 _PAUSE_S: Final = 0.001
-"""How long those who were answered together may take to come back together."""
+"""How long it waits for the others then."""
 
 
 class Line(Generic[Item, Result]):
@@ -40,30 +42,42 @@ class Line(Generic[Item, Result]):
         if self._writing or self._pause or self._next:
             future: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
             self._waiting.append((item, future))
-            if self._pause and len(self._waiting) >= self._expected:
-                self._go()
+            if self._pause:
+                self._returned()
             result = await future
             if result is not None:
                 return result
         return (await self._work([item]))[0]
 
-    @contextmanager
-    def writing(self, count: int) -> Generator[None]:
-        """Say that ``count`` items are being written."""
-        self._writing += 1
-        try:
-            yield
-        finally:
-            self._writing -= 1
-            if not self._writing and not self._next and not self._pause:
-                self._follow(count)
+    def writing(self, count: int) -> Writing:
+        """Return what holds the line while ``count`` items are being written."""
+        return Writing(self, count)
 
-    def _follow(self, count: int) -> None:
+    def begin(self) -> None:
+        """Let who comes now wait."""
+        self._writing += 1
+
+    def end(self, count: int) -> None:
+        """Go on, if nothing else is being written, after ``count`` items were."""
+        self._writing -= 1
+        if self._writing or self._next or self._pause:
+            return
         if count > 1:
             self._expected = count + len(self._waiting)
-            self._pause = asyncio.get_running_loop().call_later(_PAUSE_S, self._go)
+            self._rest(_PAUSE_S if self._waiting else _RETURN_S)
         elif self._waiting:
             self._go()
+
+    def _returned(self) -> None:
+        if len(self._waiting) >= self._expected:
+            self._go()
+        elif len(self._waiting) == 1:
+            self._rest(_PAUSE_S)
+
+    def _rest(self, seconds: float) -> None:
+        if self._pause:
+            self._pause.cancel()
+        self._pause = asyncio.get_running_loop().call_later(seconds, self._go)
 
     def _go(self) -> None:
         if self._pause:
@@ -88,3 +102,17 @@ class Line(Generic[Item, Result]):
                 if not future.done():
                     future.set_result(None)
             del task
+
+
+class Writing:
+    """Holds a line for a while."""
+
+    def __init__(self, line: Line[Any, Any], count: int) -> None:
+        self._line = line
+        self._count = count
+
+    def __enter__(self) -> None:
+        self._line.begin()
+
+    def __exit__(self, *_error: object) -> None:
+        self._line.end(self._count)

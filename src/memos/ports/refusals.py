@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memos.errors import Conflict, DataError, Forbidden, InvalidInput, NotFound
-from memos.types import Batch, Link, Place, Scope
+from memos.types import Batch, Job, Link, Place, Scope
 
 
 def check_read(scope: Scope, cube: str) -> None:
@@ -47,15 +47,16 @@ def check_batch(batch: Batch, scope: Scope) -> None:
     if batch.account != scope.account:
         raise Forbidden(f"{scope.principal!r} may not write cube {batch.cube!r}")
     check_write(scope, batch.cube)
-    home = (batch.account, batch.cube)
-    places = [put.memory.place for put in batch.puts] + [head.place for head in batch.heads]
-    homes = [(place.account, place.cube) for place in places]
-    homes += [(job.account, job.cube) for job in batch.jobs]
-    if any(other != home for other in homes):
-        raise InvalidInput(f"a part of the batch belongs to another cube than {batch.cube!r}")
+    parts: list[Place | Job] = [head.place for head in batch.heads]
+    parts += batch.jobs
     for put in batch.puts:
         if put.memory.recorded_at is None:
             raise InvalidInput(f"memory {put.memory.id!r} does not say when it was recorded")
+        if not parts or put.memory.place is not parts[-1]:  # the memories of one call share it
+            parts.append(put.memory.place)
+    for part in parts:
+        if part.account != batch.account or part.cube != batch.cube:
+            raise InvalidInput(f"a part of the batch belongs to another cube than {batch.cube!r}")
     _check_vectors(batch)
 
 

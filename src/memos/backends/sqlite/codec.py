@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -57,21 +56,36 @@ def as_known(memory: Memory, instant: datetime) -> Memory:
     return structs.replace(memory, retired_at=None, superseded_by=None, status="activated")
 
 
-@lru_cache(maxsize=131072)
+class _Hashes(dict[str, bytes]):
+    """Term -> its hash, worked out when it is asked for; forgotten when there are too many."""
+
+    _MOST: Final = 131_072
+
+    def __missing__(self, term: str) -> bytes:
+        if len(self) >= self._MOST:
+            self.clear()
+        digest = blake2b(term.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        self[term] = digest
+        return digest
+
+
+_hashes: Final = _Hashes()
+_hash_of: Final = _hashes.__getitem__
+
+
 def term_hash(term: str) -> int:
     """Return 64 bits that stand for a term, so that no index file holds words."""
-    digest = blake2b(term.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    return int.from_bytes(_hashes[term], "little")
 
 
 def encode_terms(terms: Mapping[str, int]) -> bytes:
     """Return hashes (8 bytes each), then frequencies (2 bytes each), little endian."""
-    hashes = array("Q", map(term_hash, terms))
+    hashes = b"".join(map(_hash_of, terms))
     try:
         frequencies = array("H", terms.values())
     except OverflowError:
         frequencies = array("H", [min(count, 65535) for count in terms.values()])
-    return hashes.tobytes() + frequencies.tobytes()
+    return hashes + frequencies.tobytes()
 
 
 def decode_terms(

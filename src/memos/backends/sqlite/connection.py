@@ -245,11 +245,12 @@ class File:
 
     def _commit(self, group: list[Task]) -> None:
         try:
-            with mapped(self.path), self.lock:
+            with self.lock:
                 self._transact(group)
-        except MemosError as error:
+        except (MemosError, apsw.Error, OSError) as error:
+            failure = error if isinstance(error, MemosError) else translate(error, self.path)
             for task in group:
-                task.error = task.error or error
+                task.error = task.error or failure
 
     def _fold(self) -> None:
         """Move what readers need no more of the log into the file; nobody waits for that."""

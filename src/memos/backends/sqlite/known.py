@@ -77,8 +77,8 @@ class Known:
         return head
 
     def grown(self, place: int, position: int) -> None:
-        """Note that a session has a memory at ``position``."""
-        self._heads[place] = max(self._heads.get(place, -1), position)
+        """Note that a session has its last memory at ``position`` now."""
+        self._heads[place] = position
 
     def shrunk(self) -> None:
         """Note that sessions may have lost their last memory."""

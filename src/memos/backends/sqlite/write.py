@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import apsw
 import msgspec
@@ -22,28 +21,40 @@ from memos.types import Batch, Job, Link, Memory, Place, Put, Receipt, Retire
 _receipts: Final = msgspec.json.Decoder(Receipt)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A batch with the bytes that need no transaction to be made."""
+class _Encoded(NamedTuple):
+    """What of a put needs no transaction to be made."""
+
+    put: Put
+    terms: bytes
+    vector: bytes | None
+    digests: Sequence[bytes]
+    traits: Traits
+
+
+class Prepared(NamedTuple):
+    """A batch, and its puts encoded."""
 
     batch: Batch
-    terms: tuple[bytes, ...]
-    vectors: tuple[bytes | None, ...]
-    digests: tuple[tuple[bytes, ...], ...]
-    traits: tuple[Traits, ...]
+    puts: Sequence[_Encoded]
 
 
 def prepare(batch: Batch) -> Prepared:
     """Encode what can be encoded outside the transaction."""
-    return Prepared(
-        batch,
-        tuple(codec.encode_terms(put.terms) for put in batch.puts),
-        tuple(None if p.vector is None else codec.encode_vector(p.vector) for p in batch.puts),
-        tuple(tuple(map(codec.key_digest, dict.fromkeys(put.memory.keys))) for put in batch.puts),
-        tuple(traits(put.memory) for put in batch.puts),
+    return Prepared(batch, [_encoded(put) for put in batch.puts])
+
+
+def _encoded(put: Put) -> _Encoded:
+    memory, vector = put.memory, put.vector
+    return _Encoded(
+        put,
+        codec.encode_terms(put.terms),
+        None if vector is None else codec.encode_vector(vector),
+        [codec.key_digest(key) for key in dict.fromkeys(memory.keys)],
+        traits(memory),
     )
 
 
+_TAKE: Final = "INSERT INTO keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _INSERT: Final = (
     "INSERT INTO memories (row, cube, id, version, place, position, latest, live, recorded,"
     " ended, expires, changed, speaker, body, terms, cues, said, begins, ends)"
@@ -59,11 +70,11 @@ class Change:
     ) -> None:
         self._db = db
         self._known = known
-        self._prepared = prepared
-        self._batch = prepared.batch
+        self._batch, self._puts = prepared
         self._now = now
         self._rows: list[tuple[apsw.Binding, ...]] = []
         self._vectors: list[tuple[int, bytes]] = []
+        self._at: tuple[Place | None, int] = None, 0
 
     def apply(self) -> Receipt:
         """Write everything, or raise and leave the transaction to be undone."""
@@ -74,7 +85,8 @@ class Change:
             return structs.replace(known, repeated=True)
         self._embedder = self._check_embedder(serving)
         self._check_expectations()
-        outcomes = [self._put(index, put) for index, put in enumerate(batch.puts)]
+        self._held = self._hold_all()
+        outcomes = [self._put(encoded) for encoded in self._puts]
         self._insert()
         for retire in batch.retires:
             self._retire(retire)
@@ -82,7 +94,7 @@ class Change:
         self._link(batch.links)
         put_jobs(db, batch.jobs, self._now)
         receipt = Receipt(
-            self._cursor, tuple(id for id, _ in outcomes), tuple(stored for _, stored in outcomes)
+            self._cursor, tuple([id for id, _ in outcomes]), tuple([new for _, new in outcomes])
         )
         self._finish(receipt)
         return receipt
@@ -136,27 +148,32 @@ class Change:
                 raise refusals.head_moved()
 
     def _place(self, place: Place) -> int:
-        return self._known.place(self._db, self._cube, place)
+        if self._at[0] is not place:  # the memories of one call share it
+            self._at = place, self._known.place(self._db, self._cube, place)
+        return self._at[1]
 
     def _head(self, place: int) -> int:
         return self._known.head(self._db, place)
 
-    def _put(self, index: int, put: Put) -> tuple[str, bool]:
+    def _put(self, encoded: _Encoded) -> tuple[str, bool]:
+        put = encoded.put
         memory = put.memory
-        digests = self._prepared.digests[index] if memory.retired_at is None else ()
+        digests = encoded.digests if memory.retired_at is None else ()
         latest = None
         if not put.fresh:
             self._insert()  # so that the batch sees what it stored itself
             latest = self._latest(memory.id)
-        if latest is None and (holder := self._hold(digests, memory.id)) is not None:
-            return holder, False
+        if latest is None and not self._held:
+            holder = self._hold(digests, memory.id)
+            if holder is not None:
+                return holder, False
         place = self._place(memory.place)
         memory = self._numbered(memory, place, latest)
         if latest is not None:
             self._supersede(latest[0], memory, digests)
-        row = self._append(memory, place, index)
-        if (data := self._prepared.vectors[index]) is not None and self._embedder is not None:
-            self._vectors.append((row * EMBEDDERS_PER_FILE + self._embedder, data))
+        row = self._append(memory, place, encoded)
+        if encoded.vector is not None and self._embedder is not None:
+            self._vectors.append((row * EMBEDDERS_PER_FILE + self._embedder, encoded.vector))
         self._refer(memory)
         return memory.id, True
 
@@ -184,18 +201,32 @@ class Change:
         position = memory.position
         if position is None and memory.place.session is not None:
             position = self._head(place) + 1 if latest is None else latest[2]
-        if position is not None:
-            self._known.grown(place, max(self._head(place), position))
+        if position is not None and position > self._head(place):
+            self._known.grown(place, position)
         if version == memory.version and position == memory.position:
             return memory
         return structs.replace(memory, version=version, position=position)
 
+    def _hold_all(self) -> bool:
+        """Take the keys of all puts at once, if all are new; say whether they were taken."""
+        if not all(put.fresh and put.memory.retired_at is None for put in self._batch.puts):
+            return False
+        rows = [
+            (self._cube, digest, encoded.put.memory.id)
+            for encoded in self._puts
+            for digest in encoded.digests
+        ]
+        before = self._db.total_changes()
+        self._db.executemany(_TAKE, rows)
+        if self._db.total_changes() - before == len(rows):
+            return True
+        self._db.executemany("DELETE FROM keys WHERE cube = ? AND digest = ? AND id = ?", rows)
+        return False
+
     def _hold(self, digests: Sequence[bytes], id: str) -> str | None:
         """Take the keys for ``id``; return who holds one of them already, if anybody."""
         for index, digest in enumerate(digests):
-            self._db.execute(
-                "INSERT INTO keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (self._cube, digest, id)
-            )
+            self._db.execute(_TAKE, (self._cube, digest, id))
             if not self._db.changes():
                 for taken in digests[:index]:
                     self._db.execute(
@@ -231,7 +262,7 @@ class Change:
             (codec.micros(self._recorded(successor)), self._next(), row),
         )
 
-    def _append(self, memory: Memory, place: int, index: int) -> int:
+    def _append(self, memory: Memory, place: int, encoded: _Encoded) -> int:
         ended = None if memory.retired_at is None else codec.micros(memory.retired_at)
         expires = None if memory.expires_at is None else codec.micros(memory.expires_at)
         row = self._next()
@@ -239,8 +270,7 @@ class Change:
             (
                 row, self._cube, memory.id, memory.version, place, memory.position,
                 int(ended is None), codec.micros(self._recorded(memory)), ended, expires, row,
-                memory.speaker, codec.encode(memory), self._prepared.terms[index],
-                *self._prepared.traits[index],
+                memory.speaker, codec.encode(memory), encoded.terms, *encoded.traits,
             )
         )  # fmt: skip
         return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from memos.errors import Conflict, Forbidden, InvalidInput, MemosError, NotFound
 from memos.filters import EVERYTHING
@@ -135,19 +136,25 @@ class Puts:
         await apply(opened, put("a", "one"), put("a", "two"))
         assert await texts(opened, ["a"]) == ["two"]
 
-    async def test_held_key(self, opened: Opened) -> None:
+    @pytest.mark.parametrize("fresh", [False, True])
+    async def test_held_key(self, opened: Opened, *, fresh: bool) -> None:
         """'A put of a new id one of whose keys is held ... writes nothing.'"""
         await apply(opened, put("a", keys=("k1", "k2")))
-        receipt = await apply(opened, put("b", keys=("k0", "k2")), put("c", keys=("k0",)))
+        puts = put("b", keys=("k0", "k2")), put("c", keys=("k0",))
+        receipt = await apply(opened, *(replace(put, fresh=fresh) for put in puts))
         assert (receipt.ids, receipt.stored) == (("a", "c"), (False, True))
         assert await texts(opened, ["b"]) == []
         held = await records(opened).holders("home", ["k0", "k1", "k2", "k9"], scope())
         assert held == {"k0": "c", "k1": "a", "k2": "a"}
 
-    async def test_held_key_within_a_batch(self, opened: Opened) -> None:
+    @pytest.mark.parametrize("fresh", [False, True])
+    async def test_held_key_within_a_batch(self, opened: Opened, *, fresh: bool) -> None:
         """The first put of a batch holds a key against the later ones."""
-        receipt = await apply(opened, put("a", keys=("k",)), put("b", keys=("k",)))
-        assert receipt.ids == ("a", "a")
+        puts = put("a", keys=("k",)), put("b", keys=("k",)), put("c", keys=("k2",))
+        receipt = await apply(opened, *(replace(put, fresh=fresh) for put in puts))
+        assert (receipt.ids, receipt.stored) == (("a", "a", "c"), (True, False, True))
+        held = await records(opened).holders("home", ["k", "k2"], scope())
+        assert held == {"k": "a", "k2": "c"}
 
     async def test_held_key_takes_no_others(self, opened: Opened) -> None:
         """A put that writes nothing takes no keys, and one key named twice is one."""
