@@ -37,7 +37,7 @@ def _empty() -> dict[str, float]:
         with memos.MOS.open(settings(home=Path(home))) as mos:
             mos.users.create("alice")
             mos.search("hello", user="alice")
-            return {"open_s": time.perf_counter() - start, "rss_mb": _resident_mb()}
+            return {"open_s": time.perf_counter() - start, "rss_mb": resident_mb()}
 
 
 def _filled(home: Path, user: str, query: str) -> dict[str, float]:
@@ -47,10 +47,11 @@ def _filled(home: Path, user: str, query: str) -> dict[str, float]:
     start = time.perf_counter()
     with memos.MOS.open(settings(home=home), embedder=embedder) as mos:
         mos.search(query, user=user)
-        return {"open_s": time.perf_counter() - start, "rss_mb": _resident_mb()}
+        return {"open_s": time.perf_counter() - start, "rss_mb": resident_mb()}
 
 
-def _resident_mb() -> float:
+def resident_mb() -> float:
+    """Return the memory of this process, in MB."""
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text(encoding="ascii").splitlines():

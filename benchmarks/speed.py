@@ -148,13 +148,13 @@ def _measure_one_cube(plan: Plan, folder: Path, figures: Figures, say: Say) -> N
     corpus, embedder = Corpus(chinese_share=plan.chinese_share), HashEmbedder()
     turns = list(corpus.turns(plan.items, length=_BATCH))
     vectors = embedder.vectors([turn.text for turn in turns])
-    with _mos(folder / "home", embedder) as mos, _bare(folder / "bare.db") as bare:
-        driver = _Driver(mos, embedder)
+    with opened(folder / "home", embedder) as mos, _bare(folder / "bare.db") as bare:
+        driver = Driver(mos, embedder)
         mos.users.create(_USER)
         say(f"adding {plan.items:,} memories")
         spent = sum(driver.add(_USER, part) for part in _batches(turns))
         figures.values["fill.ms_per_memory"] = spent / plan.items * 1000
-        figures.values["disk_mb"] = _disk_mb(folder / "home")
+        figures.values["disk_mb"] = disk_mb(folder / "home")
         figures.values["disk_bytes_per_memory"] = figures.values["disk_mb"] * 2**20 / plan.items
         bare.insert(list(rows_of(turns, vectors)))
         limit = SearchLimit(bare, turns, vectors)
@@ -169,7 +169,7 @@ def _measure_one_cube(plan: Plan, folder: Path, figures: Figures, say: Say) -> N
         say("single adds and bare commits")
         singles = _measure_single_adds(plan, driver, folder, corpus, figures)
         say("concurrent adds")
-        _measure_concurrent_adds(plan, _Driver(mos), corpus, figures, singles)
+        _measure_concurrent_adds(plan, Driver(mos), corpus, figures, singles)
         say("batch adds and bare inserts")
         _measure_batch_adds(plan, driver, folder, corpus, figures)
     say("opening the filled home")
@@ -183,7 +183,7 @@ class _Search:
     """Searches and their limit, in turns."""
 
     plan: Plan
-    driver: _Driver
+    driver: Driver
     limit: SearchLimit
     embedder: HashEmbedder
     figures: Figures
@@ -205,7 +205,7 @@ class _Search:
 
 
 def _measure_single_adds(
-    plan: Plan, driver: _Driver, folder: Path, corpus: Corpus, figures: Figures
+    plan: Plan, driver: Driver, folder: Path, corpus: Corpus, figures: Figures
 ) -> float:
     """Add single messages, each beside a bare commit; return the adds per second."""
     turns = list(corpus.turns(plan.singles, prefix="single"))
@@ -224,7 +224,7 @@ def _measure_single_adds(
 
 
 def _measure_concurrent_adds(
-    plan: Plan, driver: _Driver, corpus: Corpus, figures: Figures, single_per_s: float
+    plan: Plan, driver: Driver, corpus: Corpus, figures: Figures, single_per_s: float
 ) -> None:
     """Let eight threads add at once, each in a session of its own."""
     parts = [
@@ -245,7 +245,7 @@ def _measure_concurrent_adds(
 
 
 def _measure_batch_adds(
-    plan: Plan, driver: _Driver, folder: Path, corpus: Corpus, figures: Figures
+    plan: Plan, driver: Driver, folder: Path, corpus: Corpus, figures: Figures
 ) -> None:
     """Add one large batch, beside analysing and inserting the same bare."""
     adds: list[float] = []
@@ -271,15 +271,15 @@ def _measure_many_cubes(plan: Plan, folder: Path, figures: Figures, say: Say) ->
     cubes = [f"cube-{number}" for number in range(plan.cubes)]
     turns = list(corpus.turns(share * plan.cubes, length=share))
     vectors = embedder.vectors([turn.text for turn in turns])
-    with _mos(folder / "home", embedder) as mos, _bare(folder / "bare.db") as bare:
+    with opened(folder / "home", embedder) as mos, _bare(folder / "bare.db") as bare:
         mos.users.create(_USER)
-        driver = _Driver(mos, embedder)
+        driver = Driver(mos, embedder)
         for number, cube in enumerate(cubes):
             say(f"adding to {plan.cubes} cubes: {cube}")
             mos.cubes.create(cube, owner=_USER)
             for part in _batches(turns[number * share : (number + 1) * share]):
                 driver.add(_USER, part, cube=cube)
-        figures.values["spread.disk_mb"] = _disk_mb(folder / "home")
+        figures.values["spread.disk_mb"] = disk_mb(folder / "home")
         bare.insert(list(rows_of(turns, vectors)))
         limit = SearchLimit(bare, turns, vectors)
         del turns, vectors
@@ -298,7 +298,7 @@ def _measure_embedding(plan: Plan, folder: Path, figures: Figures, say: Say) -> 
     """Add and search with the configured embedder."""
     corpus = Corpus(seed=11, chinese_share=plan.chinese_share)
     with MOS.open(Settings(home=folder)) as mos:
-        driver = _Driver(mos)
+        driver = Driver(mos)
         mos.users.create(_USER)
         say("loading the embedder")
         driver.search(_USER, "warm up")
@@ -316,7 +316,7 @@ def _measure_embedding(plan: Plan, folder: Path, figures: Figures, say: Say) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Driver:
+class Driver:
     """Calls one MOS and times the calls, without the time of ``embedder`` where there is one."""
 
     mos: MOS
@@ -359,7 +359,8 @@ def _batches(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
 
 
 @contextmanager
-def _mos(home: Path, embedder: HashEmbedder) -> Iterator[MOS]:
+def opened(home: Path, embedder: HashEmbedder) -> Iterator[MOS]:
+    """Open a MOS that embeds by hashes."""
     with MOS.open(Settings(home=home), embedder=embedder) as mos:
         yield mos
 
@@ -384,5 +385,6 @@ def _probe(*arguments: str) -> dict[str, float]:
     return json.loads(found.stdout)
 
 
-def _disk_mb(folder: Path) -> float:
+def disk_mb(folder: Path) -> float:
+    """Return the size of all files in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
