@@ -287,8 +287,14 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def standing(self, account: str, principal: str) -> tuple[User | None, list[Grant]]:
-        """Return a user and its grants, both of one moment."""
+    async def standing(
+        self, account: str, principal: str, cubes: Sequence[str] | None = None
+    ) -> tuple[User | None, list[Grant]]:
+        """Return a user and its grants, by cube, both of one moment.
+
+        Where ``cubes`` are named, only the grants of these; what that takes grows with them, not
+        with all that the user may do.
+        """
         ...
 
 

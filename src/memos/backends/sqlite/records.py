@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Final, TypeVar, cast
 
 import apsw
@@ -74,17 +75,20 @@ class Records:
         return await self._read(self._get, ids, scope, size=len(ids) * len(scope.grants))
 
     def _get(self, db: apsw.Connection, ids: Sequence[str], scope: Scope) -> list[Memory]:
-        found = {id: list[Memory]() for id in ids}
-        for number in cube_numbers(db, scope.account, scope.grants).values():
+        found = {id: list[tuple[int, Memory]]() for id in ids}
+        numbers = list(cube_numbers(db, scope.account, scope.grants).values())
+        rank_of = {number: rank for rank, number in enumerate(numbers)}
+        for cubes in chunks(numbers):
             for chunk in chunks(list(found)):
-                bodies = db.execute(
-                    "SELECT body FROM memories WHERE cube = ? AND latest"
+                rows = db.execute(
+                    f"SELECT cube, body FROM memories WHERE cube IN ({_marks(cubes)}) AND latest"
                     f" AND id IN ({_marks(chunk)})",
-                    (number, *chunk),
+                    (*cubes, *chunk),
                 )
-                for memory in _memories(bodies):
-                    found[memory.id].append(memory)
-        return [memory for id in ids for memory in found[id]]
+                for number, body in cast("Iterable[tuple[int, bytes]]", rows):
+                    memory = codec.decode_memory(body)
+                    found[memory.id].append((rank_of[number], memory))
+        return [memory for id in ids for _, memory in sorted(found[id], key=itemgetter(0))]
 
     async def history(self, id: str, scope: Scope) -> list[Memory]:
         """Return all versions, oldest first."""
@@ -372,15 +376,16 @@ class Records:
 
 
 def cube_numbers(db: apsw.Connection, account: str, cubes: Iterable[str]) -> dict[str, int]:
-    """Return cube id -> number in this file, for those that hold anything."""
+    """Return cube id -> number in this file, for those that hold anything, in the same order."""
+    wanted = list(cubes)
     numbers: dict[str, int] = {}
-    for cube in cubes:
-        number = db.execute(
-            "SELECT cube FROM cubes WHERE account = ? AND id = ?", (account, cube)
-        ).get
-        if number is not None:
-            numbers[cube] = cast("int", number)
-    return numbers
+    for chunk in chunks(wanted):
+        rows = db.execute(
+            f"SELECT id, cube FROM cubes WHERE account = ? AND id IN ({_marks(chunk)})",
+            (account, *chunk),
+        )
+        numbers |= dict(cast("Iterable[tuple[str, int]]", rows))
+    return {cube: numbers[cube] for cube in wanted if cube in numbers}
 
 
 def embedder_number(db: apsw.Connection, name: str) -> int | None:

@@ -93,7 +93,7 @@ class Accounts:
         assert [user.id for user in await store.list_entries(User, "acme")] == ["ann", "new"]
 
     async def test_standing(self, opened: Opened) -> None:
-        """'Return a user and its grants, both of one moment.'"""
+        """'Return a user and its grants, by cube, both of one moment.'"""
         store = need(opened.accounts)
         assert await store.standing("acme", "zoe") == (None, [])
         for principal, cube in (("zoe", "a"), ("zoe", "b"), ("zoe2", "c"), ("zo", "d")):
@@ -105,3 +105,12 @@ class Accounts:
         user, grants = await store.standing("acme", "zoe")
         assert user == User("zoe", "acme", "Zoe", START, 1)
         assert [grant.cube for grant in grants] == ["a", "b"]
+        many = [f"not there {n}" for n in range(1000)]
+        for named, held in (
+            ([], []), (["b"], ["b"]), (["b", "x", "a", "b", "e", "c"], ["a", "b"]),
+            (["b", *many], ["b"]), (["", "/", "a/b", "a' OR 1"], []),
+        ):  # fmt: skip
+            """'Where ``cubes`` are named, only the grants of these'"""
+            user, grants = await store.standing("acme", "zoe", named)
+            assert user is not None
+            assert [grant.cube for grant in grants] == held
