@@ -6,7 +6,6 @@ while the store is nearly empty and again when it is full, in the same run.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -182,7 +181,7 @@ def _name(number: int) -> str:
 
 def _descriptors() -> int:
     folder = Path("/proc/self/fd")
-    return len(os.listdir(folder)) if folder.is_dir() else -1
+    return len(list(folder.iterdir())) if folder.is_dir() else -1
 
 
 @contextmanager
