@@ -64,6 +64,11 @@ class Postings:
         self._tail: dict[int, tuple[array[int], array[int]]] = {}
 
     @property
+    def whole(self) -> bool:
+        """Whether there is no tail."""
+        return not self._tail
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory, about."""
         base = self.base
