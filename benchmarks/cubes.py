@@ -1,14 +1,14 @@
-"""Many cubes in one store: what one of them costs when there are few others, and when many.
+"""Many cubes in one store: what one of them costs beside few others, and beside many.
 
-One user owns all cubes, the harshest case; another may read some of them. Every step is timed
-while the store is nearly empty and again when it is full, in the same run.
+One user owns all cubes, the harshest case; another may read some of them. Every step is timed in
+turns in a store with few cubes and in one with many, so that a busy machine slows both.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from memos.settings import Settings
 _OWNER: Final = "alice"
 _READER: Final = "bob"
 _BOUND: Final = 1.5
-"""How much longer a step may take in a full store than in a nearly empty one."""
+"""How much longer a step may take beside many cubes than beside few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Plan:
         cubes: Cubes in the store at the end.
         memories: Memories in each, added at once.
         granted: Cubes that another user may read, and searches all at once.
-        few: Cubes in the store when a step is timed for the first time; as often it is repeated.
+        few: Cubes in the smaller store, and how often each step is timed.
         image_mb: Memory that images may take while all cubes are searched one after the other.
     """
 
@@ -51,22 +51,20 @@ def run(plan: Plan, say: Say) -> Report:
     """Measure everything."""
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="memos-cubes-") as folder:
-        home = Path(folder) / "home"
-        embedder = HashEmbedder()
-        with MOS.open(Settings(home=home), embedder=embedder) as mos:
-            store = _Store(plan, mos, Driver(mos, embedder), figures)
-            store.fill(say)
-            store.measure(say)
+        home, other = Path(folder) / "home", Path(folder) / "few"
+        with _opened(home) as many, _opened(other) as few:
+            _compare(plan, _Store(many, plan.cubes), _Store(few, plan.few), figures, say)
+            _measure(plan, many, figures, say)
         figures["disk_mb"] = disk_mb(home)
         found = list(home.rglob("*"))
         figures["files"] = sum(path.is_file() for path in found)
         figures["directories"] = sum(path.is_dir() for path in found)
         say("opening the filled store")
-        with _timed(figures, "open_s"), _small(plan, home, embedder) as mos:
+        with _timed(figures, "open_s"), _opened(home) as mos:
             mos.cubes.get(_name(0), user=_OWNER)
         say("searching every cube with little memory for images")
-        with _small(plan, home, embedder) as mos:
-            _pass(plan, mos, embedder, figures)
+        with _opened(home, plan.image_mb) as mos:
+            _pass(plan, mos, figures)
     config: dict[str, object] = {
         "items": plan.cubes * plan.memories,
         "cubes": plan.cubes,
@@ -78,81 +76,79 @@ def run(plan: Plan, say: Say) -> Report:
 
 
 class _Store:
-    """A store that fills up, and the figures of it."""
+    """A store of so many cubes, whose calls are timed."""
 
-    def __init__(self, plan: Plan, mos: MOS, driver: Driver, figures: dict[str, float]) -> None:
-        self._plan = plan
-        self._mos = mos
-        self._driver = driver
-        self._figures = figures
+    def __init__(self, mos: MOS, cubes: int) -> None:
+        self.mos = mos
+        self.cubes = cubes
+        self._driver = Driver(mos)
         self._corpus = Corpus()
-
-    def fill(self, say: Say) -> None:
-        """Create the cubes with their memories; time the first, and the last."""
-        plan, mos = self._plan, self._mos
         mos.users.create(_OWNER)
-        created: list[float] = []
-        added: list[float] = []
-        for number in range(plan.cubes):
-            if number % plan.few == 0:
-                say(f"creating cubes: {number:,} of {plan.cubes:,}")
-            start = time.perf_counter()
-            mos.cubes.create(_name(number), owner=_OWNER)
-            created.append(time.perf_counter() - start)
-            added.append(self._add(number, plan.memories, "first"))
-            if number == plan.few - 1:
-                self._steps("few", range(plan.few))
-        for name, seconds in (("create", created), ("fill", added)):
-            self._spread(f"few.{name}", seconds[: plan.few])
-            self._spread(f"many.{name}", seconds[-plan.few :])
-        self._steps("many", range(plan.cubes - plan.few, plan.cubes))
 
-    def _steps(self, when: str, cubes: Sequence[int]) -> None:
-        """Time single steps in some cubes, each once."""
-        query = self._corpus.query()
-        self._spread(f"{when}.add", [self._add(number, 1, when) for number in cubes])
-        for name in ("search_cold", "search"):
-            self._spread(f"{when}.{name}", [self._search(query, number) for number in cubes])
+    def create(self, number: int) -> float:
+        """Create a cube; return the seconds."""
+        start = time.perf_counter()
+        self.mos.cubes.create(_name(number), owner=_OWNER)
+        return time.perf_counter() - start
 
-    def measure(self, say: Say) -> None:
-        """Time what looks at many cubes."""
-        plan, mos, figures = self._plan, self._mos, self._figures
-        mos.users.create(_READER)
-        step = plan.cubes // plan.granted
-        for number in range(0, step * plan.granted, step):
-            mos.cubes.share(_name(number), _READER, user=_OWNER)
-        say(f"searching {plan.granted} cubes at once")
-        queries = [self._corpus.query() for _ in range(20)]
-        with _timed(figures, "search_granted.first_s"):
-            self._driver.search(_READER, queries[0])
-        seconds = [self._driver.search(_READER, query) for query in queries]
-        self._spread("search_granted", seconds)
-        say("searching all cubes at once")
-        for name in ("search_all.first_s", "search_all_s"):
-            figures[name] = self._driver.search(_OWNER, queries[0])
-        figures["rss_mb"] = resident_mb()
-        figures["descriptors"] = _descriptors()
-        say("listing and checking")
-        with _timed(figures, "list_s"):
-            assert len(mos.cubes.list(user=_OWNER)) == plan.cubes + 1
-        with _timed(figures, "check_s"):
-            assert all(finding.ok for finding in mos.check())
-
-    def _add(self, number: int, count: int, prefix: str) -> float:
+    def add(self, number: int, count: int, prefix: str) -> float:
+        """Add messages to a cube; return the seconds until they were durable."""
         turns = list(self._corpus.turns(count, prefix=f"{prefix}-{number}-", length=count))
         return self._driver.add(_OWNER, turns, cube=_name(number))
 
-    def _search(self, query: str, number: int) -> float:
-        return self._driver.search(_OWNER, query, cube=_name(number))
-
-    def _spread(self, name: str, seconds: Sequence[float]) -> None:
-        for label, value in zip(("p50", "p95"), np.quantile(seconds, (0.5, 0.95)), strict=True):
-            self._figures[f"{name}.{label}_ms"] = float(value) * 1000
+    def search(self, number: int) -> float:
+        """Search in a cube; return the seconds."""
+        return self._driver.search(_OWNER, self._corpus.query(), cube=_name(number))
 
 
-def _pass(plan: Plan, mos: MOS, embedder: HashEmbedder, figures: dict[str, float]) -> None:
+def _compare(plan: Plan, many: _Store, few: _Store, figures: dict[str, float], say: Say) -> None:
+    """Fill both stores, then take each step in turns, in as many cubes as the smaller one has."""
+    for store in (few, many):
+        for number in range(store.cubes):
+            if number % plan.few == 0:
+                say(f"creating cubes: {number:,} of {store.cubes:,}")
+            store.create(number)
+            store.add(number, plan.memories, "first")
+    say("single steps")
+    steps: dict[str, Callable[[_Store, int], float]] = {
+        "create": lambda store, n: store.create(store.cubes + n),
+        "add": lambda store, n: store.add(n * (store.cubes // plan.few), 1, "single"),
+        "search_cold": lambda store, n: store.search(n * (store.cubes // plan.few)),
+        "search": lambda store, n: store.search(n * (store.cubes // plan.few)),
+    }
+    for name, call in steps.items():
+        pairs = [(call(many, n), call(few, n)) for n in range(plan.few)]
+        for store, seconds in zip(("many", "few"), zip(*pairs, strict=True), strict=True):
+            _spread(figures, f"{store}.{name}", seconds)
+
+
+def _measure(plan: Plan, mos: MOS, figures: dict[str, float], say: Say) -> None:
+    """Time what looks at many cubes."""
+    driver, corpus = Driver(mos), Corpus()
+    mos.users.create(_READER)
+    for number in range(plan.granted):
+        mos.cubes.share(_name(number), _READER, user=_OWNER)
+    say(f"searching {plan.granted} cubes at once")
+    queries = [corpus.query() for _ in range(20)]
+    figures["search_granted.first_s"] = driver.search(_READER, queries[0])
+    _spread(figures, "search_granted", [driver.search(_READER, query) for query in queries])
+    say("searching all cubes at once")
+    for name in ("search_all.first_s", "search_all_s"):
+        figures[name] = driver.search(_OWNER, queries[0])
+    figures["rss_mb"] = resident_mb()
+    figures["descriptors"] = _descriptors()
+    say("listing and checking")
+    with _timed(figures, "list_s"):
+        assert len(mos.cubes.list(user=_OWNER)) > plan.cubes
+    with _timed(figures, "memories.page_s"):
+        assert mos.get_all(user=_OWNER, limit=10).items
+    with _timed(figures, "check_s"):
+        assert all(finding.ok for finding in mos.check())
+
+
+def _pass(plan: Plan, mos: MOS, figures: dict[str, float]) -> None:
     """Search every cube once, and note how memory grew from the first tenth to the end."""
-    driver, query = Driver(mos, embedder), Corpus().query()
+    driver, query = Driver(mos), Corpus().query()
     for number in range(plan.cubes):
         driver.search(_OWNER, query, cube=_name(number))
         if number == plan.cubes // 10:
@@ -162,7 +158,7 @@ def _pass(plan: Plan, mos: MOS, embedder: HashEmbedder, figures: dict[str, float
 
 
 def _checks(figures: dict[str, float]) -> dict[str, Check]:
-    steps = ("create", "fill", "add", "search_cold", "search")
+    steps = ("create", "add", "search_cold", "search")
     values = {s: figures[f"many.{s}.p50_ms"] / figures[f"few.{s}.p50_ms"] for s in steps}
     return {
         f"{step}.many/few": Check(value=value, bound=_BOUND, ok=value <= _BOUND)
@@ -170,9 +166,14 @@ def _checks(figures: dict[str, float]) -> dict[str, Check]:
     }
 
 
-def _small(plan: Plan, home: Path, embedder: HashEmbedder) -> MOS:
-    store = {"kind": "sqlite", "image_memory_mb": plan.image_mb}
-    return MOS.open(Settings(home=home, store=store), embedder=embedder)
+def _opened(home: Path, image_mb: int = 1024) -> MOS:
+    store = {"kind": "sqlite", "image_memory_mb": image_mb}
+    return MOS.open(Settings(home=home, store=store), embedder=HashEmbedder())
+
+
+def _spread(figures: dict[str, float], name: str, seconds: Sequence[float]) -> None:
+    for label, value in zip(("p50", "p95"), np.quantile(seconds, (0.5, 0.95)), strict=True):
+        figures[f"{name}.{label}_ms"] = float(value) * 1000
 
 
 def _name(number: int) -> str:
