@@ -16,6 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
+_RSS_UNIT = 1024 * 1024 if sys.platform == "darwin" else 1024
+"""Units of ``ru_maxrss`` in a MB."""
+
 
 def main(arguments: list[str]) -> dict[str, float]:
     """Run one probe and return its figures."""
@@ -47,7 +50,9 @@ def _filled(home: Path, user: str, query: str) -> dict[str, float]:
     start = time.perf_counter()
     with memos.MOS.open(settings(home=home), embedder=embedder) as mos:
         mos.search(query, user=user)
-        return {"open_s": time.perf_counter() - start, "rss_mb": resident_mb()}
+        figures = {"open_s": time.perf_counter() - start, "rss_mb": resident_mb()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {**figures, "peak_mb": peak / _RSS_UNIT, "cpu_s": time.process_time()}
 
 
 def resident_mb() -> float:
@@ -57,8 +62,7 @@ def resident_mb() -> float:
         for line in status.read_text(encoding="ascii").splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNIT
 
 
 if __name__ == "__main__":
