@@ -146,6 +146,11 @@ class Images:
             )
         return max((max(0, heads.get(cube, 0) - cursor) for cube, cursor in seen), default=0)
 
+    def held(self) -> tuple[int, int]:
+        """Return how many images are in memory, and the bytes that they take."""
+        with self._guard:
+            return sum(slot.image is not None for slot in self._slots.values()), self._used
+
     def close(self) -> None:
         """Keep grown images in files, so that the next process need not rebuild them."""
         with self._guard:
