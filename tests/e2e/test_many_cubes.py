@@ -94,3 +94,20 @@ def test_rows_of_many_cubes_are_read_together(tmp_path: Path, meter: Meter) -> N
         _, statements = meter.spent(lambda: mos.get(id, user="ann"))
         assert statements < 10
         assert mos.get(id, user="ann") == everywhere.hits[0].memory
+
+
+def test_pages_over_many_cubes_hold_each_memory_once(mos: MOS) -> None:
+    mos.users.create("ann")
+    for number in range(12):
+        mos.cubes.create(f"c{number}", owner="ann")
+    for turn in range(5):
+        for number in range(turn, 12):
+            mos.add(f"turn {turn} of {number}", user="ann", cube=f"c{number}")
+    seen: list[str] = []
+    page = mos.get_all(user="ann", limit=7)
+    while True:
+        seen += [memory.text for memory in page.items]
+        if page.next is None:
+            break
+        page = mos.get_all(user="ann", limit=7, cursor=page.next)
+    assert seen == [f"turn {turn} of {number}" for turn in range(5) for number in range(turn, 12)]

@@ -271,8 +271,10 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
-        """Return the entries whose id starts with ``prefix``, ordered by id."""
+    async def list_entries(
+        self, type_: type[E], account: str, prefix: str = "", limit: int | None = None
+    ) -> list[E]:
+        """Return the first ``limit`` entries whose id starts with ``prefix``, ordered by id."""
         ...
 
     async def change_entries(

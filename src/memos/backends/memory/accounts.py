@@ -60,14 +60,16 @@ class Accounts:
         if self.version(entry) != expect:
             raise refusals.entry_moved(type(entry).__name__.lower(), entry.id, expect)
 
-    async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
+    async def list_entries(
+        self, type_: type[E], account: str, prefix: str = "", limit: int | None = None
+    ) -> list[E]:
         """Return the entries whose id starts with ``prefix``."""
         found = [
             entry
             for entry in self._held.values()
             if isinstance(entry, type_) and entry.account == account and entry.id.startswith(prefix)
         ]
-        return sorted(found, key=lambda entry: entry.id)
+        return sorted(found, key=lambda entry: entry.id)[:limit]
 
 
 def _key(entry: Entry) -> tuple[type[Entry], str, str]:

@@ -84,14 +84,19 @@ class Accounts:
             grants = sorted(held, key=lambda grant: grant.id)
         return user, grants
 
-    async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
+    async def list_entries(
+        self, type_: type[E], account: str, prefix: str = "", limit: int | None = None
+    ) -> list[E]:
         """Return the entries whose id starts with ``prefix``."""
         with self._file.glance as db:
             rows = db.execute(
                 "SELECT body FROM entries WHERE type = ? AND account = ? AND id >= ? AND id < ?"
-                " ORDER BY id",
-                (type_.__name__, account, prefix, prefix + _LAST_CHARACTER),
-            ).fetchall()
+                " ORDER BY id LIMIT ?",
+                (
+                    type_.__name__, account, prefix, prefix + _LAST_CHARACTER,
+                    -1 if limit is None else limit,
+                ),
+            ).fetchall()  # fmt: skip
         return [
             msgspec.json.decode(body, type=type_)
             for (body,) in cast("Iterable[tuple[bytes]]", rows)

@@ -218,7 +218,9 @@ class CubeImage:
     @property
     def compact(self) -> bool:
         """Whether nobody is dead and everything is in its base."""
-        return not len(self.matrix.parts[1]) and self.postings.whole and bool(self.columns.live.all())
+        return (
+            not len(self.matrix.parts[1]) and self.postings.whole and bool(self.columns.live.all())
+        )
 
     def compacted(self) -> CubeImage:
         """Return the image without dead documents and with everything in its base."""

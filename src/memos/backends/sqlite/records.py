@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Final, TypeVar, cast
@@ -158,12 +158,10 @@ class Records:
             known = "recorded <= ? AND (ended IS NULL OR ended > ?) AND ifnull(expires > ?, 1)"
             values = (instant,) * 3
         query = (
-            f"SELECT row, body FROM memories WHERE cube = ? AND row > ? AND {known} ORDER BY row"
+            f"SELECT row, body FROM memories WHERE cube = ? AND row > ? AND {known}"
+            " ORDER BY row LIMIT ?"
         )
-        rows = [
-            cast("Iterable[tuple[int, bytes]]", db.execute(query, (number, after, *values)))
-            for number in numbers
-        ]
+        rows = [_piecewise(db, query, number, after, values) for number in numbers]
         found: list[Memory] = []
         last = 0
         for row, body in heapq.merge(*rows):
@@ -462,6 +460,22 @@ def _window(db: apsw.Connection, at: tuple[int, int, int | None], span: int) -> 
         for number, body in cast("Iterable[tuple[int, bytes]]", rows):
             found[number] = codec.decode_memory(body)
     return found
+
+
+def _piecewise(
+    db: apsw.Connection, query: str, cube: int, after: int, values: Sequence[int]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the rows of a cube after one, in ever larger pieces.
+
+    No statement is left open between them: SQLite goes through all open ones to begin another, and
+    a scan may be over thousands of cubes.
+    """
+    size = 1
+    while rows := db.execute(query, (cube, after, *values, size)).fetchall():
+        yield from cast("list[tuple[int, bytes]]", rows)
+        if len(rows) < size:
+            return
+        after, size = cast("int", rows[-1][0]), min(2 * size, _CHUNK)
 
 
 def _change(row: tuple[int, str, str, str, int, bytes, bytes | None]) -> Change:

@@ -74,6 +74,10 @@ class Accounts:
         assert await listed("z_e/") == ["z_e/a"]
         assert await listed("张") == ["张/a"]
         assert await listed("nobody") == []
+        """'the first ``limit`` entries'"""
+        for limit in (0, 2, 100):
+            some = await store.list_entries(Grant, "acme", limit=limit)
+            assert [grant.id for grant in some] == sorted(ids)[:limit]
 
     async def test_changes_are_all_or_nothing(self, opened: Opened) -> None:
         """'Store entries ... and drop others; all or nothing.'"""
