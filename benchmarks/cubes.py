@@ -52,19 +52,23 @@ def run(plan: Plan, say: Say) -> Report:
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="memos-cubes-") as folder:
         home, other = Path(folder) / "home", Path(folder) / "few"
+        with _opened(other) as few, _opened(home) as many:
+            for store in (_Store(few, plan.few), _Store(many, plan.cubes)):
+                store.fill(plan, say)
+        say("searching every cube with little memory for images")
+        with _opened(home, plan.image_mb) as mos:
+            _pass(plan, mos, figures)
+        say("opening the filled store")
+        with _timed(figures, "open_s"), _opened(home) as mos:
+            mos.cubes.get(_name(0), user=_OWNER)
         with _opened(home) as many, _opened(other) as few:
-            _compare(plan, _Store(many, plan.cubes), _Store(few, plan.few), figures, say)
+            say("single steps")
+            _compare(plan, _Store(many, plan.cubes), _Store(few, plan.few), figures)
             _measure(plan, many, figures, say)
         figures["disk_mb"] = disk_mb(home)
         found = list(home.rglob("*"))
         figures["files"] = sum(path.is_file() for path in found)
         figures["directories"] = sum(path.is_dir() for path in found)
-        say("opening the filled store")
-        with _timed(figures, "open_s"), _opened(home) as mos:
-            mos.cubes.get(_name(0), user=_OWNER)
-        say("searching every cube with little memory for images")
-        with _opened(home, plan.image_mb) as mos:
-            _pass(plan, mos, figures)
     config: dict[str, object] = {
         "items": plan.cubes * plan.memories,
         "cubes": plan.cubes,
@@ -83,7 +87,15 @@ class _Store:
         self.cubes = cubes
         self._driver = Driver(mos)
         self._corpus = Corpus()
-        mos.users.create(_OWNER)
+
+    def fill(self, plan: Plan, say: Say) -> None:
+        """Create the cubes with their memories."""
+        self.mos.users.create(_OWNER)
+        for number in range(self.cubes):
+            if number % plan.few == 0:
+                say(f"creating cubes: {number:,} of {self.cubes:,}")
+            self.create(number)
+            self.add(number, plan.memories, "first")
 
     def create(self, number: int) -> float:
         """Create a cube; return the seconds."""
@@ -101,15 +113,8 @@ class _Store:
         return self._driver.search(_OWNER, self._corpus.query(), cube=_name(number))
 
 
-def _compare(plan: Plan, many: _Store, few: _Store, figures: dict[str, float], say: Say) -> None:
-    """Fill both stores, then take each step in turns, in as many cubes as the smaller one has."""
-    for store in (few, many):
-        for number in range(store.cubes):
-            if number % plan.few == 0:
-                say(f"creating cubes: {number:,} of {store.cubes:,}")
-            store.create(number)
-            store.add(number, plan.memories, "first")
-    say("single steps")
+def _compare(plan: Plan, many: _Store, few: _Store, figures: dict[str, float]) -> None:
+    """Take each step in both stores in turns, in as many cubes as the smaller one has."""
     steps: dict[str, Callable[[_Store, int], float]] = {
         "create": lambda store, n: store.create(store.cubes + n),
         "add": lambda store, n: store.add(n * (store.cubes // plan.few), 1, "single"),
@@ -149,6 +154,7 @@ def _measure(plan: Plan, mos: MOS, figures: dict[str, float], say: Say) -> None:
 def _pass(plan: Plan, mos: MOS, figures: dict[str, float]) -> None:
     """Search every cube once, and note how memory grew from the first tenth to the end."""
     driver, query = Driver(mos), Corpus().query()
+    figures["pass.before.rss_mb"] = resident_mb()
     for number in range(plan.cubes):
         driver.search(_OWNER, query, cube=_name(number))
         if number == plan.cubes // 10:
