@@ -49,10 +49,10 @@ class Term(NamedTuple):
     sums: Column
     turns: Counts | None
 
-    def between(self, low: Edges | Places, high: Edges | Places) -> Column:
+    def between(self, low: Places, high: Places) -> Column:
         """Return how often a sparse term occurs at the places from ``low`` to before ``high``."""
-        low, high = (np.searchsorted(self.places, edge) for edge in (low, high))
-        return self.sums[high] - self.sums[low]
+        first, last = (np.searchsorted(self.places, edge) for edge in (low, high))
+        return self.sums[last] - self.sums[first]
 
 
 def query_terms(image: CubeImage, layout: Layout, asked: Mapping[str, float]) -> list[Term]:
@@ -171,9 +171,10 @@ def bm25(
     if dense:
         around = _around(dense, layout.spaced.places[chosen], low, high)
         counts[[term.turns is not None for term in terms]] = around
+    begin, end = (edge.ravel().astype(np.int32) for edge in (low, high))  # of the places' own type
     for term, found in zip(terms, counts, strict=True):
         if term.turns is None:
-            found[:] = term.between(low.ravel(), high.ravel())
+            found[:] = term.between(begin, end)
     own = list(SPANS).index(Feature.BM25) * len(chosen)
     held = counts[:, own : own + len(chosen)] > 0
     weights = np.array([term.weight for term in terms], np.float32)

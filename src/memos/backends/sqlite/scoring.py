@@ -63,7 +63,7 @@ def features(
     background, spread = backdrop(vector, centre)
     if not image.columns.embedded.any():
         vector = None
-    scan = None if vector is None else _Scan(image.matrix, vector, beside)
+    scan = None if vector is None else Scan(image.matrix, vector, beside)
     ranked: dict[str, Slots] = {}
     with span("lane_seconds", lane="text"):
         terms = lexical.query_terms(image, layout, asked)
@@ -101,7 +101,7 @@ def features(
     )
 
 
-class _Scan:
+class Scan:
     """A scan of vectors by other threads; who waits for it does what they have not begun."""
 
     def __init__(self, matrix: Matrix, vector: Column, beside: Executor) -> None:
