@@ -19,7 +19,7 @@ from memos.backends.sqlite import SqliteSettings, open_sqlite
 from memos.filters import parse
 from memos.types import Scope
 
-_QUERIES: Final = 50
+_QUERIES: Final = 30
 _WANTED: Final = (10, 100)
 _NOISE: Final = 1e-6
 _ALL: Final = "all"
@@ -43,31 +43,30 @@ def recall(
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     codes = np.array(agents)
     exact = [vectors @ query for query in queries]
+    asked = [(agent, wanted) for agent in (_ALL, *sorted(set(agents))) for wanted in _WANTED]
     found: dict[str, float] = {}
-    for agent in (_ALL, *sorted(set(agents))):
+    for (agent, wanted), scores in anyio.run(_nearest, home, user, queries, asked).items():
         kept = np.ones(len(codes), np.bool_) if agent == _ALL else codes == agent
-        where = None if agent == _ALL else {"agent": agent}
-        for wanted in _WANTED:
-            scores = anyio.run(_nearest, home, user, queries, where, wanted)
-            last = [np.partition(products[kept], -wanted)[-wanted] for products in exact]
-            right = sum(
-                int(score >= least - _NOISE)
-                for some, least in zip(scores, last, strict=True)
-                for score in some
-            )
-            found[f"{agent}@{wanted}"] = right / wanted / len(queries)
+        last = [np.partition(products[kept], -wanted)[-wanted] for products in exact]
+        right = sum(
+            int(score >= least - _NOISE)
+            for some, least in zip(scores, last, strict=True)
+            for score in some
+        )
+        found[f"{agent}@{wanted}"] = right / wanted / len(queries)
     return found
 
 
 async def _nearest(
-    home: Path,
-    user: str,
-    queries: NDArray[np.float32],
-    where: Mapping[str, str] | None,
-    wanted: int,
-) -> list[list[float]]:
+    home: Path, user: str, queries: NDArray[np.float32], asked: Sequence[tuple[str, int]]
+) -> Mapping[tuple[str, int], list[list[float]]]:
+    """Return (agent, k) -> the scores of what the engine finds for each query."""
     scope = Scope("local", user, {user: "read"})
+    found: dict[tuple[str, int], list[list[float]]] = {}
     async with open_sqlite(SqliteSettings(path=home)) as opened:
         assert opened.vectors is not None
-        found = await opened.vectors.nearest(list(queries), scope, parse(where), wanted)
-    return [[scored.score for scored in some] for some in found]
+        for agent, wanted in asked:
+            where = parse(None if agent == _ALL else {"agent": agent})
+            best = await opened.vectors.nearest(list(queries), scope, where, wanted)
+            found[agent, wanted] = [[scored.score for scored in some] for some in best]
+    return found
