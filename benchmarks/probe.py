@@ -16,9 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-_RSS_UNIT = 1024 * 1024 if sys.platform == "darwin" else 1024
-"""Units of ``ru_maxrss`` in a MB."""
-
 
 def main(arguments: list[str]) -> dict[str, float]:
     """Run one probe and return its figures."""
@@ -51,18 +48,18 @@ def _filled(home: Path, user: str, query: str) -> dict[str, float]:
     with memos.MOS.open(settings(home=home), embedder=embedder) as mos:
         mos.search(query, user=user)
         figures = {"open_s": time.perf_counter() - start, "rss_mb": resident_mb()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {**figures, "peak_mb": peak / _RSS_UNIT, "cpu_s": time.process_time()}
+    return {**figures, "peak_mb": resident_mb("VmHWM:"), "cpu_s": time.process_time()}
 
 
-def resident_mb() -> float:
-    """Return the memory of this process, in MB."""
+def resident_mb(line_of: str = "VmRSS:") -> float:
+    """Return the memory of this process, in MB; with ``VmHWM:`` the most that it ever was."""
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(line_of):
                 return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNIT
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":
