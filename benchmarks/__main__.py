@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from benchmarks import cubes as many
 from benchmarks import isolation as tenants
 from benchmarks import load as loads
 from benchmarks import recall as recalls
@@ -83,6 +84,21 @@ def speed(
     with _saying("speed") as say:
         plan = speeds.Plan(items=items, cubes=cubes, repeats=repeats, chinese_share=chinese_share)
         report = speeds.run(plan, say)
+    speeds.print_report(_out, report)
+    if json:
+        write_json(json, report)
+
+
+@app.command()
+def cubes(
+    *,
+    count: Annotated[int, typer.Option("--cubes", help="Cubes in one store.", min=200)] = 10_000,
+    memories: Annotated[int, typer.Option(help="Memories in each.", min=1)] = 20,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+) -> None:
+    """Fill one store with many cubes: what one of them costs among few others, and among many."""
+    with _saying("cubes") as say:
+        report = many.run(many.Plan(cubes=count, memories=memories), say)
     speeds.print_report(_out, report)
     if json:
         write_json(json, report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -37,7 +37,7 @@ class BareFile:
         """Close the file."""
         self._db.close()
 
-    def insert(self, rows: Sequence[Row]) -> float:
+    def insert(self, rows: Iterable[Row]) -> float:
         """Insert rows in one transaction; return the seconds it took until they were durable."""
         start = time.perf_counter()
         with self._db:
@@ -55,14 +55,20 @@ class SearchLimit:
     """The reads without which no exact search works, done bare: the limit L.
 
     One product of a matrix with the query's vector, one pass over the lists of occurrences of its
-    terms, one fetch of the rows returned.
+    terms, one fetch of the rows returned. The rows are put into ``file``.
     """
 
     def __init__(self, file: BareFile, turns: Sequence[Turn], vectors: Vectors) -> None:
         self._file = file
         self._ids = [turn.id for turn in turns]
         self._vectors = vectors
-        self._postings = _postings(turns)
+        counted = (count_terms(turn.text) for turn in turns)
+        occurrences = _Occurrences()
+        file.insert(
+            _row(turn, len(terms), vector)
+            for turn, vector, terms in zip(turns, vectors, occurrences.noting(counted), strict=True)
+        )
+        self._postings = occurrences.postings()
 
     def seconds(self, query: str, vector: NDArray[np.float32], *, rows: int = 10) -> float:
         """Return how long these reads take for one query."""
@@ -83,8 +89,7 @@ class SearchLimit:
 def rows_of(turns: Sequence[Turn], vectors: Vectors) -> Iterator[Row]:
     """Yield rows with as many bytes as the memories of these turns take."""
     for turn, vector in zip(turns, vectors, strict=True):
-        terms = len(count_terms(turn.text))
-        yield turn.id, _body(turn), bytes(_TERM_BYTES * terms), vector.tobytes()
+        yield _row(turn, len(count_terms(turn.text)), vector)
 
 
 def segmenting(texts: Sequence[str]) -> float:
@@ -93,6 +98,10 @@ def segmenting(texts: Sequence[str]) -> float:
     for text in texts:
         count_terms(text)
     return time.perf_counter() - start
+
+
+def _row(turn: Turn, terms: int, vector: NDArray[np.float32]) -> Row:
+    return turn.id, _body(turn), bytes(_TERM_BYTES * terms), vector.tobytes()
 
 
 def _body(turn: Turn) -> bytes:
@@ -112,16 +121,24 @@ def _body(turn: Turn) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
 
 
-def _postings(
-    turns: Sequence[Turn],
-) -> Mapping[str, tuple[NDArray[np.int32], NDArray[np.float32]]]:
-    documents: dict[str, array[int]] = {}
-    impacts: dict[str, array[float]] = {}
-    for number, turn in enumerate(turns):
-        for term, count in count_terms(turn.text).items():
-            documents.setdefault(term, array("i")).append(number)
-            impacts.setdefault(term, array("f")).append(count)
-    return {
-        term: (np.array(found, np.int32), np.array(impacts[term], np.float32))
-        for term, found in documents.items()
-    }
+class _Occurrences:
+    """Term -> the documents that hold it, and how often each does."""
+
+    def __init__(self) -> None:
+        self._documents: dict[str, array[int]] = {}
+        self._impacts: dict[str, array[float]] = {}
+
+    def noting(self, counted: Iterable[Mapping[str, int]]) -> Iterator[Mapping[str, int]]:
+        """Yield the terms of document after document when they were noted."""
+        for number, terms in enumerate(counted):
+            for term, count in terms.items():
+                self._documents.setdefault(term, array("i")).append(number)
+                self._impacts.setdefault(term, array("f")).append(count)
+            yield terms
+
+    def postings(self) -> Mapping[str, tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """Return what was noted as arrays."""
+        return {
+            term: (np.array(found, np.int32), np.array(self._impacts[term], np.float32))
+            for term, found in self._documents.items()
+        }

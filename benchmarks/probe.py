@@ -37,7 +37,7 @@ def _empty() -> dict[str, float]:
         with memos.MOS.open(settings(home=Path(home))) as mos:
             mos.users.create("alice")
             mos.search("hello", user="alice")
-            return {"open_s": time.perf_counter() - start, "rss_mb": _resident_mb()}
+            return {"open_s": time.perf_counter() - start, "rss_mb": resident_mb()}
 
 
 def _filled(home: Path, user: str, query: str) -> dict[str, float]:
@@ -47,14 +47,16 @@ def _filled(home: Path, user: str, query: str) -> dict[str, float]:
     start = time.perf_counter()
     with memos.MOS.open(settings(home=home), embedder=embedder) as mos:
         mos.search(query, user=user)
-        return {"open_s": time.perf_counter() - start, "rss_mb": _resident_mb()}
+        figures = {"open_s": time.perf_counter() - start, "rss_mb": resident_mb()}
+    return {**figures, "peak_mb": resident_mb("VmHWM:"), "cpu_s": time.process_time()}
 
 
-def _resident_mb() -> float:
+def resident_mb(line_of: str = "VmRSS:") -> float:
+    """Return the memory of this process, in MB; with ``VmHWM:`` the most that it ever was."""
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(line_of):
                 return int(line.split()[1]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -97,8 +97,10 @@ def test_the_limit_reads_what_a_search_must_read(tmp_path: Path) -> None:
     assert len(rows[0][2]) == 10 * len(count_terms(turns[0].text))
     file = BareFile(tmp_path / "bare.db")
     try:
-        assert file.insert(rows) > 0
-        assert file.fetch([turns[3].id, turns[7].id]) == 2
-        assert SearchLimit(file, turns, vectors).seconds("time people", vectors[0]) > 0
+        assert file.insert(rows[:10]) > 0
+        assert file.fetch([turns[3].id, turns[7].id, turns[20].id]) == 2
+        limit = SearchLimit(file, turns[10:], vectors[10:])
+        assert file.fetch([turns[20].id, turns[49].id]) == 2
+        assert limit.seconds("time people", vectors[0]) > 0
     finally:
         file.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Event
 
 import numpy as np
 import pytest
@@ -33,9 +34,13 @@ def test_rounded_products_are_near_the_exact_ones() -> None:
     assert Rounded.of(np.zeros((2, 4), np.float32)).dot(np.zeros(4, np.float32)).tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("step", [7, 65_536])
 @pytest.mark.parametrize("rounded_from", [1, 10**6])
-def test_base_and_tail_answer_as_one(monkeypatch: pytest.MonkeyPatch, rounded_from: int) -> None:
+def test_base_and_tail_answer_as_one(
+    monkeypatch: pytest.MonkeyPatch, rounded_from: int, step: int
+) -> None:
     monkeypatch.setattr(matrix, "ROUNDED_FROM", rounded_from)
+    monkeypatch.setattr(matrix, "_STEP", step)
     vectors, query = _vectors(300), _vectors(1, seed=8)[0]
     held = Matrix(vectors[:100])
     held.extend(vectors[100:130])
@@ -85,9 +90,28 @@ def _image(count: int) -> CubeImage:
     return image
 
 
-def test_a_rounded_scan_finds_what_an_exact_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_scan_does_what_nobody_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "_STEP", 500)
+    vectors, query = _vectors(3000), _vectors(1, seed=8)[0]
+    busy, free = Event(), Event()
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(lambda: (busy.set(), free.wait()))
+        busy.wait()
+        try:
+            found = scoring.Scan(Matrix(vectors), query, beside).done()
+        finally:
+            free.set()
+        assert found == pytest.approx(vectors @ query, abs=1e-6)
+        shared = scoring.Scan(Matrix(vectors), query, beside).done()
+        assert np.array_equal(found, shared)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 1.0])
+def test_a_rounded_scan_finds_what_an_exact_one_finds(
+    monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
     found: dict[str, int] = {"vector": 0, "window": 0}
-    exact, mask = _image(6000), np.arange(6000) % 3 != 0
+    exact, mask = _image(6000), np.random.default_rng(3).random(6000) < share
     monkeypatch.setattr(matrix, "ROUNDED_FROM", 1)
     rounded = _image(6000)
     now = datetime.now(UTC)

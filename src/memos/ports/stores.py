@@ -271,8 +271,10 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
-        """Return the entries whose id starts with ``prefix``, ordered by id."""
+    async def list_entries(
+        self, type_: type[E], account: str, prefix: str = "", limit: int | None = None
+    ) -> list[E]:
+        """Return the first ``limit`` entries whose id starts with ``prefix``, ordered by id."""
         ...
 
     async def change_entries(
@@ -287,8 +289,14 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def standing(self, account: str, principal: str) -> tuple[User | None, list[Grant]]:
-        """Return a user and its grants, both of one moment."""
+    async def standing(
+        self, account: str, principal: str, cubes: Sequence[str] | None = None
+    ) -> tuple[User | None, list[Grant]]:
+        """Return a user and its grants, by cube, both of one moment.
+
+        Where ``cubes`` are named, only the grants of these; what that takes grows with them, not
+        with all that the user may do.
+        """
         ...
 
 

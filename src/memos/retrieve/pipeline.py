@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -171,7 +171,7 @@ class Retrieve:
     records: RecordStore
     features: FeatureIndex
     embedder: Embedder
-    narrow: Callable[[Scope, str], Scope]
+    narrow: Callable[[Scope, Collection[str]], Scope]
     reranker: Reranker | None = None
 
     def reranks(self, asked: object) -> bool:
@@ -286,7 +286,7 @@ class Retrieve:
         wanted = [(question, cube) for question in questions for cube in cubes]
 
         def look(question: Question, cube: str) -> Callable[[], Awaitable[Features]]:
-            narrowed = scope if len(cubes) == 1 else self.narrow(scope, cube)
+            narrowed = scope if len(cubes) == 1 else self.narrow(scope, [cube])
             return lambda: self.features.features(question, cube, narrowed)
 
         found = await together(*(look(question, cube) for question, cube in wanted))
@@ -327,6 +327,8 @@ class Retrieve:
         if not keys:
             return []
         ids = list(dict.fromkeys(id for _, id in keys))
+        if len(scope.grants) > 1:  # whoever may read thousands need not be looked for in all
+            scope = self.narrow(scope, {cube for cube, _ in keys})
         if query.as_of is not None:
             return await self._past(ids, query.as_of, scope)
         if around:
@@ -344,7 +346,7 @@ class Retrieve:
             ids.setdefault(cube, []).append(id)
 
         def look(cube: str) -> Callable[[], Awaitable[Mapping[str, Vector]]]:
-            narrowed = scope if len(scope.grants) == 1 else self.narrow(scope, cube)
+            narrowed = scope if len(scope.grants) == 1 else self.narrow(scope, [cube])
             return lambda: self.records.vectors(ids[cube], narrowed, self.embedder.name)
 
         found = await together(*map(look, ids))

@@ -13,7 +13,7 @@ the account, not about memories: a ROOT may share every cube with itself, but se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -107,7 +107,7 @@ class Gate:
             Forbidden: The user was deactivated, or the cube can be read, and ``need`` is
                 ``write``.
         """
-        held = self._held(*await self._standing(principal))
+        held = self._held(*await self._standing(principal, cubes))
         scope = Scope(self.account, principal, held)
         if cubes is None:
             return scope
@@ -125,7 +125,7 @@ class Gate:
             NotFound: The user does not exist.
             Forbidden: It was deactivated, or its role lacks the power.
         """
-        user, _ = await self._standing(principal)
+        user, _ = await self._standing(principal, ())
         if power in _MANAGING:
             self.limits.check_manage()
         if power is not None and not may(user, power):
@@ -160,10 +160,12 @@ class Gate:
             if self.reaches(grant.cube)
         }
 
-    async def _standing(self, principal: str) -> tuple[User, list[Grant]]:
+    async def _standing(
+        self, principal: str, cubes: Sequence[str] | None
+    ) -> tuple[User, list[Grant]]:
         if self.limits.user not in (None, principal):
             raise Forbidden("the API key acts for another user", code="key_user")
-        user, grants = await self.store.standing(self.account, principal)
+        user, grants = await self.store.standing(self.account, principal, cubes)
         if user is None:
             raise NotFound(
                 f"user {principal!r} does not exist; create it with users.create({principal!r})",
@@ -194,12 +196,13 @@ class Gate:
         return Scope(self.account, principal, {cube: "write"})
 
 
-def narrowed(scope: Scope, cube: str) -> Scope:
-    """Return ``scope`` for one of its cubes alone.
+def narrowed(scope: Scope, cubes: Collection[str]) -> Scope:
+    """Return ``scope`` for some of its cubes alone.
 
     Raises:
-        Forbidden: The cube is not in it.
+        Forbidden: One of them is not in it.
     """
-    if cube not in scope.grants:
-        raise Forbidden(f"user {scope.principal!r} has no cube {cube!r}")
-    return Scope(scope.account, scope.principal, {cube: scope.grants[cube]})
+    for cube in cubes:
+        if cube not in scope.grants:
+            raise Forbidden(f"user {scope.principal!r} has no cube {cube!r}")
+    return Scope(scope.account, scope.principal, {cube: scope.grants[cube] for cube in cubes})

@@ -55,7 +55,7 @@ class Users:
         found = await self._store.get_entry(User, self._account, id)
         if found is not None:
             return found
-        first = not await self._store.list_entries(User, self._account)
+        first = not await self._store.list_entries(User, self._account, limit=1)
         try:
             return await self._create(id, None, "ROOT" if first else "USER")
         except Conflict:

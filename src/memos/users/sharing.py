@@ -61,9 +61,12 @@ class Cubes:
         """Return the cubes that ``user`` may read, by id; or the unregistered ones it manages."""
         actor = user or self._default
         scope = await self._gate.scope(actor)
-        cubes = await self._store.list_entries(Cube, self._gate.account)
         if not unregistered:
-            return [cube for cube in cubes if scope.may(cube.id, "read")]
+            held = [
+                await self._store.get_entry(Cube, scope.account, id) for id in sorted(scope.grants)
+            ]
+            return [cube for cube in held if cube is not None]
+        cubes = await self._store.list_entries(Cube, self._gate.account)
         manager = may(await self._gate.actor(actor), "manage_cubes")
         return [
             cube

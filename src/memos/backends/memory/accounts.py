@@ -40,10 +40,16 @@ class Accounts:
         for entry in drops:
             self._held.pop(_key(entry), None)
 
-    async def standing(self, account: str, principal: str) -> tuple[User | None, list[Grant]]:
+    async def standing(
+        self, account: str, principal: str, cubes: Sequence[str] | None = None
+    ) -> tuple[User | None, list[Grant]]:
         """Return a user and its grants."""
         user = await self.get_entry(User, account, principal)
-        return user, await self.list_entries(Grant, account, f"{principal}/")
+        if cubes is None:
+            return user, await self.list_entries(Grant, account, f"{principal}/")
+        ids = [f"{principal}/{cube}" for cube in sorted(set(cubes))]
+        found = [await self.get_entry(Grant, account, id) for id in ids]
+        return user, [grant for grant in found if grant is not None]
 
     def version(self, entry: Entry) -> int:
         """Return the version that is stored of an entry, 0 for none."""
@@ -54,14 +60,16 @@ class Accounts:
         if self.version(entry) != expect:
             raise refusals.entry_moved(type(entry).__name__.lower(), entry.id, expect)
 
-    async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
+    async def list_entries(
+        self, type_: type[E], account: str, prefix: str = "", limit: int | None = None
+    ) -> list[E]:
         """Return the entries whose id starts with ``prefix``."""
         found = [
             entry
             for entry in self._held.values()
             if isinstance(entry, type_) and entry.account == account and entry.id.startswith(prefix)
         ]
-        return sorted(found, key=lambda entry: entry.id)
+        return sorted(found, key=lambda entry: entry.id)[:limit]
 
 
 def _key(entry: Entry) -> tuple[type[Entry], str, str]:

@@ -16,11 +16,11 @@ from memos.ports.stores import E, Entry
 from memos.types import Grant, User
 
 _LAST_CHARACTER: Final = "\U0010ffff"
-_STANDING: Final = (
-    "SELECT 0, body FROM entries WHERE type = 'User' AND account = ?1 AND id = ?2"
-    " UNION ALL SELECT 1, body FROM entries WHERE type = 'Grant' AND account = ?1"
-    f" AND id >= ?3 AND id < ?3 || '{_LAST_CHARACTER}'"
-)
+_USER: Final = "SELECT 0, body FROM entries WHERE type = 'User' AND account = ?1 AND id = ?2"
+_GRANTS: Final = " UNION ALL SELECT 1, body FROM entries WHERE type = 'Grant' AND account = ?1"
+_ALL: Final = f"{_USER}{_GRANTS} AND id >= ?3 AND id < ?3 || '{_LAST_CHARACTER}'"
+_NAMED: Final = 500
+"""Up to so many grants are looked up one by one; among all of a user's otherwise."""
 _users: Final = msgspec.json.Decoder(User)
 _grants: Final = msgspec.json.Decoder(Grant)
 
@@ -61,10 +61,17 @@ class Accounts:
 
         await self._file.commit(work)
 
-    async def standing(self, account: str, principal: str) -> tuple[User | None, list[Grant]]:
+    async def standing(
+        self, account: str, principal: str, cubes: Sequence[str] | None = None
+    ) -> tuple[User | None, list[Grant]]:
         """Return a user and its grants."""
+        names = None if cubes is None else {f"{principal}/{cube}" for cube in cubes}
+        query, ids = _ALL, [f"{principal}/"]
+        if names is not None and len(names) <= _NAMED:
+            ids = list(names)
+            query = f"{_USER}{_GRANTS} AND id IN ({', '.join('?' * len(ids))})"
         with self._file.glance as db:
-            rows = db.execute(_STANDING, (account, principal, f"{principal}/")).fetchall()
+            rows = db.execute(query, (account, principal, *ids)).fetchall()
         user: User | None = None
         grants: list[Grant] = []
         for kind, body in cast("Iterable[tuple[int, bytes]]", rows):
@@ -72,16 +79,24 @@ class Accounts:
                 grants.append(_grants.decode(body))
             else:
                 user = _users.decode(body)
+        if names is not None:
+            held = (grant for grant in grants if grant.id in names)
+            grants = sorted(held, key=lambda grant: grant.id)
         return user, grants
 
-    async def list_entries(self, type_: type[E], account: str, prefix: str = "") -> list[E]:
+    async def list_entries(
+        self, type_: type[E], account: str, prefix: str = "", limit: int | None = None
+    ) -> list[E]:
         """Return the entries whose id starts with ``prefix``."""
         with self._file.glance as db:
             rows = db.execute(
                 "SELECT body FROM entries WHERE type = ? AND account = ? AND id >= ? AND id < ?"
-                " ORDER BY id",
-                (type_.__name__, account, prefix, prefix + _LAST_CHARACTER),
-            ).fetchall()
+                " ORDER BY id LIMIT ?",
+                (
+                    type_.__name__, account, prefix, prefix + _LAST_CHARACTER,
+                    -1 if limit is None else limit,
+                ),
+            ).fetchall()  # fmt: skip
         return [
             msgspec.json.decode(body, type=type_)
             for (body,) in cast("Iterable[tuple[bytes]]", rows)

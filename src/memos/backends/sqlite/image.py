@@ -21,6 +21,10 @@ from memos.backends.sqlite.postings import PostingArrays, Postings
 
 NEVER: Final = np.iinfo(np.int64).max
 _PIECE: Final = 20_000
+_BYTES: Final = 14_000
+"""What an image takes for one memory beside its vector; measured, as is the next."""
+_ROW_BYTES: Final = 240
+"""What every further memory takes: its columns, its id and its share of the layout."""
 _LOOSE: Final = 1 << 30
 """Documents outside any session get a chain of their own above this number."""
 
@@ -66,11 +70,10 @@ class Columns:
         """Return the columns of some documents."""
         return Columns(*(getattr(self, name)[kept] for name in Columns.__slots__))
 
-    def extended(self, more: Columns) -> Columns:
+    def extended(self, more: Sequence[Columns]) -> Columns:
         """Return these columns and then those of ``more``."""
-        return Columns(
-            *(np.concatenate((getattr(self, n), getattr(more, n))) for n in Columns.__slots__)
-        )
+        every = (self, *more)
+        return Columns(*(np.concatenate([getattr(c, n) for c in every]) for n in Columns.__slots__))
 
 
 class CubeImage:
@@ -134,8 +137,8 @@ class CubeImage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, about."""
-        return self.matrix.nbytes + self.postings.base.docs.nbytes * 2 + 200 * len(self.ids)
+        """Bytes of memory, about; asked for after every search, so nothing is gone through."""
+        return self.matrix.nbytes + self.postings.nbytes + _BYTES + _ROW_BYTES * len(self.ids)
 
     @property
     def growth(self) -> int:
@@ -190,23 +193,40 @@ class CubeImage:
         live = np.array([bool(row.live) for row in rows], np.bool_)
         self._turn(docs[known], live[known])
 
-    def _append(self, parts: Sequence[_Part]) -> None:
+    def _append(self, parts: list[_Part]) -> None:
+        """Take up the documents of ``parts``, which is empty then: each goes when it was copied."""
         first = len(self.ids)
-        for part in parts:
-            self.columns = self.columns.extended(part.columns)
-            self.ids.extend(part.ids)
+        self.columns = self.columns.extended([part.columns for part in parts])
         self.postings.add(
             first,
             np.concatenate([part.hashes for part in parts]),
             np.concatenate([part.frequencies for part in parts]),
             np.concatenate([part.counts for part in parts]),
         )
-        self.matrix.extend(np.concatenate([part.vectors for part in parts]))
-        for part in parts:
-            self.total += part.vectors[part.columns.live].sum(axis=0, dtype=np.float64)
+        vectors = np.empty((len(self.columns.rows) - first, self.matrix.base.shape[1]), np.float32)
+        start = 0
+        parts.reverse()
+        while parts:
+            part = parts.pop()
+            self.ids.extend(part.ids)
+            held = vectors[start : start + len(part.ids)]
+            held[:] = part.vectors
+            self.total += held[part.columns.live].sum(axis=0, dtype=np.float64)
+            start += len(part.ids)
+        self.matrix.extend(vectors)
+
+    @property
+    def compact(self) -> bool:
+        """Whether nobody is dead and everything is in its base."""
+        return (
+            not len(self.matrix.parts[1]) and self.postings.whole and bool(self.columns.live.all())
+        )
 
     def compacted(self) -> CubeImage:
         """Return the image without dead documents and with everything in its base."""
+        if self.compact:  # as one that was just built: a copy would take as much memory again
+            self.saved = len(self.ids)
+            return self
         kept = np.flatnonzero(self.columns.live)
         renumber = np.full(len(self.ids), -1, np.int32)
         renumber[kept] = np.arange(len(kept), dtype=np.int32)
@@ -276,7 +296,7 @@ def _columns(
 def _vectors(rows: Sequence[Row], dimensions: int) -> NDArray[np.float32]:
     if all(row.vector is not None for row in rows):
         joined = b"".join([row.vector for row in rows if row.vector is not None])
-        return np.frombuffer(bytearray(joined), np.float32).reshape(len(rows), dimensions)
+        return np.frombuffer(joined, np.float32).reshape(len(rows), dimensions)
     vectors = np.zeros((len(rows), dimensions), np.float32)
     for index, row in enumerate(rows):
         if row.vector is not None:

@@ -27,20 +27,27 @@ from memos.types import Memory, Place
 WORTH_A_FILE: Final = 2_000
 """Documents from which on an image is kept in a file; a smaller one is rebuilt in milliseconds."""
 _PAST_IMAGES: Final = 4
+_PAST_SHARE: Final = 4
+"""Which part of the budget those may take in addition, if they are more than one."""
 _MASKS: Final = 32
 _CHUNK: Final = 2_000
 
 
 @dataclass(slots=True)
 class _Slot:
-    """A cube's image and the lock under which it is refreshed and read."""
+    """A cube's image, the lock under which it is refreshed and read, and the bytes it counts."""
 
     image: CubeImage | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+    size: int = 0
 
 
 class Images:
-    """Loads, refreshes, saves and drops cube images of one file."""
+    """Loads, refreshes, saves and drops cube images of one file.
+
+    What images take is summed up as they change, so that keeping to the budget costs a search the
+    same whether ten images are held or ten thousand.
+    """
 
     def __init__(self, file: File, folder: Path, budget_bytes: int) -> None:
         self._file = file
@@ -48,6 +55,7 @@ class Images:
         self._budget = budget_bytes
         self._file_lock = ProcessLock(folder.parent / "images.lock")
         self._slots: OrderedDict[tuple[int, int], _Slot] = OrderedDict()
+        self._used = 0
         self._guard = threading.Lock()
         self._past: OrderedDict[tuple[int, int, int], CubeImage] = OrderedDict()
 
@@ -61,7 +69,7 @@ class Images:
             image = slot.image or self._load(cube, embedder) or CubeImage.empty(dimensions)
             slot.image = image = self._refreshed(db, image, cube, embedder)
             yield image
-        self._evict()
+        self._account((cube, embedder), slot)
 
     @contextmanager
     def past(
@@ -77,7 +85,10 @@ class Images:
             image.update(_past_rows(db, cube, embedder, codec.micros(instant)), (), head)
         with self._guard:
             self._past[key] = image
-            while len(self._past) > _PAST_IMAGES:
+            while len(self._past) > 1 and (
+                len(self._past) > _PAST_IMAGES
+                or sum(past.nbytes for past in self._past.values()) > self._budget // _PAST_SHARE
+            ):
                 self._past.popitem(last=False)
         yield image
 
@@ -116,6 +127,7 @@ class Images:
                 slot = self._slots[key]
                 with slot.lock:
                     slot.image = None
+                    self._resize(slot, 0)
             for past in [key for key in self._past if key[0] == cube]:
                 del self._past[past]
         with self._file_lock, mapped(self._folder):
@@ -129,7 +141,15 @@ class Images:
                 (cube, slot.image.cursor) for (cube, _), slot in self._slots.items() if slot.image
             ]
         with self._file.reading() as db:
-            return max((max(0, _head(db, cube) - cursor) for cube, cursor in seen), default=0)
+            heads = dict(
+                cast("Iterable[tuple[int, int]]", db.execute("SELECT cube, head FROM cubes"))
+            )
+        return max((max(0, heads.get(cube, 0) - cursor) for cube, cursor in seen), default=0)
+
+    def held(self) -> tuple[int, int]:
+        """Return how many images are in memory, and the bytes that they take."""
+        with self._guard:
+            return sum(slot.image is not None for slot in self._slots.values()), self._used
 
     def close(self) -> None:
         """Keep grown images in files, so that the next process need not rebuild them."""
@@ -183,17 +203,29 @@ class Images:
                 return image
         return None
 
-    def _evict(self) -> None:
+    def _account(self, key: tuple[int, int], slot: _Slot) -> None:
+        """Note what an image takes by now, and let the least used ones go while all take too much.
+
+        The one that was just used stays, and so do those that are in use.
+        """
         with self._guard:
-            used = sum(slot.image.nbytes for slot in self._slots.values() if slot.image)
-            for key in list(self._slots)[:-1]:
-                slot = self._slots[key]
-                if used <= self._budget:
+            if self._slots.get(key) is not slot:  # it was let go while its lender waited for it
+                return
+            self._resize(slot, 0 if slot.image is None else slot.image.nbytes)
+            for _ in range(len(self._slots)):
+                if self._used <= self._budget:
                     return
-                if slot.lock.acquire(blocking=False):
-                    used -= slot.image.nbytes if slot.image else 0
-                    del self._slots[key]
-                    slot.lock.release()
+                oldest, idle = next(iter(self._slots.items()))
+                if oldest == key or not idle.lock.acquire(blocking=False):
+                    self._slots.move_to_end(oldest)
+                    continue
+                self._resize(idle, 0)
+                del self._slots[oldest]
+                idle.lock.release()
+
+    def _resize(self, slot: _Slot, size: int) -> None:
+        self._used += size - slot.size
+        slot.size = size
 
 
 _ROW: Final = (

@@ -39,16 +39,20 @@ class Upkeep:
         """Throw away a cube's images; the next search builds them anew."""
         if not scope.may(cube, "write"):
             raise Forbidden(f"{scope.principal!r} may not write cube {cube!r}")
-        cubes = await self._offload.run(self._cubes, scope.account)
-        if cube in cubes:
-            await self._offload.run(self._images.forget, cubes[cube])
+        number = await self._offload.run(self._number, scope.account, cube)
+        if number is not None:
+            await self._offload.run(self._images.forget, number)
+
+    def _number(self, account: str, cube: str) -> int | None:
+        with self._file.reading() as db:
+            return cube_numbers(db, account, [cube]).get(cube)
 
     def _cubes(self, account: str) -> dict[str, int]:
         with self._file.reading() as db:
             rows = db.execute(
-                "SELECT id FROM cubes WHERE account = ? ORDER BY id", (account,)
-            ).fetchall()
-            return cube_numbers(db, account, [cast("str", id) for (id,) in rows])
+                "SELECT id, cube FROM cubes WHERE account = ? ORDER BY id", (account,)
+            )
+            return dict(cast("Iterable[tuple[str, int]]", rows))
 
     def _pages(self) -> Finding:
         with self._file.reading() as db:

@@ -8,7 +8,9 @@ the processor's own instructions, exactly, without threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Final, NamedTuple, Self, TypeVar
 
 import numkong
@@ -21,6 +23,8 @@ ROUNDED_FROM: Final = 16_000
 """Vectors from which on rounding pays for scoring the best ones again."""
 _LEVELS: Final = 127
 _CHUNK: Final = 8_192
+_STEP: Final = 65_536
+"""Rows of a step of a scan."""
 
 
 class Rounded(NamedTuple):
@@ -125,20 +129,34 @@ class Matrix:
         return Matrix(vectors)
 
     def scan(self, query: Vectors) -> Vectors:
-        """Return the inner product of every row with ``query``; about, if the rows are rounded.
+        """Return the inner product of every row with ``query``; about, if the rows are rounded."""
+        scores = np.empty(len(self), np.float32)
+        for step in self.steps(query, scores):
+            step()
+        return scores
+
+    def steps(self, query: Vectors, scores: Vectors) -> list[Callable[[], None]]:
+        """Return a scan in steps that threads may share; each fills its part of ``scores``."""
+        split = len(self.base)
+
+        def fill(start: int, end: int) -> None:
+            scores[start:end] = self._products(start, end, query)
+
+        edges = [*range(0, split, _STEP), split, len(self)]
+        return [partial(fill, start, end) for start, end in pairwise(edges) if start < end]
+
+    def _products(self, start: int, end: int, query: Vectors) -> Vectors:
+        """Return the products of some rows, all of the base or all of the tail.
 
         ``vecdot`` is as fast as BLAS here, where memory is the limit, and starts no threads that
         would fight with other searches for the cores.
         """
+        late = start >= len(self.base)
+        rows = slice(start - len(self.base), end - len(self.base)) if late else slice(start, end)
         if self.rounded is None:
-            exact, late = (np.vecdot(part, query) for part in self.parts)
-            return np.concatenate((exact, late)) if len(late) else exact
-        base = self.rounded.dot(query)
-        if not self._used:
-            return base
-        codes, scales = self._rounded_tail
-        tail = Rounded(codes[: self._used], scales[: self._used])
-        return np.concatenate((base, tail.dot(query)))
+            return np.vecdot((self._tail if late else self.base)[rows], query)
+        codes, scales = self._rounded_tail if late else self.rounded
+        return Rounded(codes[rows], scales[rows]).dot(query)
 
     def rows(self, docs: NDArray[np.intp]) -> Vectors:
         """Return some rows."""

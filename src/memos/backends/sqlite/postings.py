@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+_LATE_BYTES: Final = 350
+"""What a term of the tail takes: an entry and two small arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,18 @@ class Postings:
     def __init__(self, base: PostingArrays) -> None:
         self.base = base
         self._tail: dict[int, tuple[array[int], array[int]]] = {}
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is no tail."""
+        return not self._tail
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, about."""
+        base = self.base
+        held = base.terms.nbytes + base.offsets.nbytes + base.docs.nbytes + base.frequencies.nbytes
+        return held + _LATE_BYTES * len(self._tail)
 
     def add(
         self, first: int, hashes: NDArray[np.uint64], frequencies: NDArray[np.uint16],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Final, TypeVar, cast
 
 import apsw
@@ -74,17 +75,20 @@ class Records:
         return await self._read(self._get, ids, scope, size=len(ids) * len(scope.grants))
 
     def _get(self, db: apsw.Connection, ids: Sequence[str], scope: Scope) -> list[Memory]:
-        found = {id: list[Memory]() for id in ids}
-        for number in cube_numbers(db, scope.account, scope.grants).values():
+        found = {id: list[tuple[int, Memory]]() for id in ids}
+        numbers = list(cube_numbers(db, scope.account, scope.grants).values())
+        rank_of = {number: rank for rank, number in enumerate(numbers)}
+        for cubes in chunks(numbers):
             for chunk in chunks(list(found)):
-                bodies = db.execute(
-                    "SELECT body FROM memories WHERE cube = ? AND latest"
+                rows = db.execute(
+                    f"SELECT cube, body FROM memories WHERE cube IN ({_marks(cubes)}) AND latest"
                     f" AND id IN ({_marks(chunk)})",
-                    (number, *chunk),
+                    (*cubes, *chunk),
                 )
-                for memory in _memories(bodies):
-                    found[memory.id].append(memory)
-        return [memory for id in ids for memory in found[id]]
+                for number, body in cast("Iterable[tuple[int, bytes]]", rows):
+                    memory = codec.decode_memory(body)
+                    found[memory.id].append((rank_of[number], memory))
+        return [memory for id in ids for _, memory in sorted(found[id], key=itemgetter(0))]
 
     async def history(self, id: str, scope: Scope) -> list[Memory]:
         """Return all versions, oldest first."""
@@ -154,12 +158,10 @@ class Records:
             known = "recorded <= ? AND (ended IS NULL OR ended > ?) AND ifnull(expires > ?, 1)"
             values = (instant,) * 3
         query = (
-            f"SELECT row, body FROM memories WHERE cube = ? AND row > ? AND {known} ORDER BY row"
+            f"SELECT row, body FROM memories WHERE cube = ? AND row > ? AND {known}"
+            " ORDER BY row LIMIT ?"
         )
-        rows = [
-            cast("Iterable[tuple[int, bytes]]", db.execute(query, (number, after, *values)))
-            for number in numbers
-        ]
+        rows = [_piecewise(db, query, number, after, values) for number in numbers]
         found: list[Memory] = []
         last = 0
         for row, body in heapq.merge(*rows):
@@ -372,15 +374,16 @@ class Records:
 
 
 def cube_numbers(db: apsw.Connection, account: str, cubes: Iterable[str]) -> dict[str, int]:
-    """Return cube id -> number in this file, for those that hold anything."""
+    """Return cube id -> number in this file, for those that hold anything, in the same order."""
+    wanted = list(cubes)
     numbers: dict[str, int] = {}
-    for cube in cubes:
-        number = db.execute(
-            "SELECT cube FROM cubes WHERE account = ? AND id = ?", (account, cube)
-        ).get
-        if number is not None:
-            numbers[cube] = cast("int", number)
-    return numbers
+    for chunk in chunks(wanted):
+        rows = db.execute(
+            f"SELECT id, cube FROM cubes WHERE account = ? AND id IN ({_marks(chunk)})",
+            (account, *chunk),
+        )
+        numbers |= dict(cast("Iterable[tuple[str, int]]", rows))
+    return {cube: numbers[cube] for cube in wanted if cube in numbers}
 
 
 def embedder_number(db: apsw.Connection, name: str) -> int | None:
@@ -457,6 +460,22 @@ def _window(db: apsw.Connection, at: tuple[int, int, int | None], span: int) -> 
         for number, body in cast("Iterable[tuple[int, bytes]]", rows):
             found[number] = codec.decode_memory(body)
     return found
+
+
+def _piecewise(
+    db: apsw.Connection, query: str, cube: int, after: int, values: Sequence[int]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the rows of a cube after one, in ever larger pieces.
+
+    No statement is left open between them: SQLite goes through all open ones to begin another, and
+    a scan may be over thousands of cubes.
+    """
+    size = 1
+    while rows := db.execute(query, (cube, after, *values, size)).fetchall():
+        yield from cast("list[tuple[int, bytes]]", rows)
+        if len(rows) < size:
+            return
+        after, size = cast("int", rows[-1][0]), min(2 * size, _CHUNK)
 
 
 def _change(row: tuple[int, str, str, str, int, bytes, bytes | None]) -> Change:

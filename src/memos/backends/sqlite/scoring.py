@@ -13,6 +13,7 @@ from memos.analysis import words
 from memos.backends.sqlite import lexical
 from memos.backends.sqlite.image import Columns, CubeImage
 from memos.backends.sqlite.layout import Layout
+from memos.backends.sqlite.matrix import Matrix
 from memos.dates import Span
 from memos.ports.stores import Feature, Features, Question
 from memos.relevance import (
@@ -62,9 +63,7 @@ def features(
     background, spread = backdrop(vector, centre)
     if not image.columns.embedded.any():
         vector = None
-    scanned: Future[Column] | None = None
-    if vector is not None and len(image.matrix) >= _BESIDE_FROM:
-        scanned = beside.submit(image.matrix.scan, vector)
+    scan = None if vector is None else Scan(image.matrix, vector, beside)
     ranked: dict[str, Slots] = {}
     with span("lane_seconds", lane="text"):
         terms = lexical.query_terms(image, layout, asked)
@@ -72,14 +71,13 @@ def features(
             nominating = lexical.nomination(layout, terms)
             ranked["text"] = _best(nominating, allowed, question.limit, above=0.0)
     cosines: dict[Feature, Column] = {}
-    if vector is not None:
+    if vector is not None and scan is not None:
         with span("lane_seconds", lane="time"):
             then = _then(image, layout, times)
         with span("lane_seconds", lane="vector"):
             near_text = ranked.get("text", np.empty(0, np.int64))
             meant = _Meaning(image, layout, vector, allowed, then)
-            cosine = image.matrix.scan(vector) if scanned is None else scanned.result()
-            lanes, cosines = meant.ranked(cosine[layout.order], near_text, question.limit)
+            lanes, cosines = meant.ranked(scan.done()[layout.order], near_text, question.limit)
             ranked |= lanes
     chosen = np.flatnonzero(_marked(len(layout.order), *ranked.values()))
     docs = layout.order[chosen]
@@ -101,6 +99,30 @@ def features(
         background=background,
         spread=spread,
     )
+
+
+class Scan:
+    """A scan of vectors by other threads; who waits for it does what they have not begun."""
+
+    def __init__(self, matrix: Matrix, vector: Column, beside: Executor) -> None:
+        self._scores = np.empty(len(matrix), np.float32)
+        self._steps = matrix.steps(vector, self._scores)
+        self._begun: list[Future[None]] = []
+        if len(matrix) >= _BESIDE_FROM:
+            self._begun = [beside.submit(step) for step in self._steps]
+
+    def done(self) -> Column:
+        """Return the products with every vector."""
+        if not self._begun:
+            for step in self._steps:
+                step()
+        for future, step in zip(reversed(self._begun), reversed(self._steps), strict=False):
+            if future.cancel():
+                step()
+        for future in self._begun:
+            if not future.cancelled():
+                future.result()
+        return self._scores
 
 
 class _Meaning:

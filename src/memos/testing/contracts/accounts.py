@@ -74,6 +74,10 @@ class Accounts:
         assert await listed("z_e/") == ["z_e/a"]
         assert await listed("张") == ["张/a"]
         assert await listed("nobody") == []
+        """'the first ``limit`` entries'"""
+        for limit in (0, 2, 100):
+            some = await store.list_entries(Grant, "acme", limit=limit)
+            assert [grant.id for grant in some] == sorted(ids)[:limit]
 
     async def test_changes_are_all_or_nothing(self, opened: Opened) -> None:
         """'Store entries ... and drop others; all or nothing.'"""
@@ -93,7 +97,7 @@ class Accounts:
         assert [user.id for user in await store.list_entries(User, "acme")] == ["ann", "new"]
 
     async def test_standing(self, opened: Opened) -> None:
-        """'Return a user and its grants, both of one moment.'"""
+        """'Return a user and its grants, by cube, both of one moment.'"""
         store = need(opened.accounts)
         assert await store.standing("acme", "zoe") == (None, [])
         for principal, cube in (("zoe", "a"), ("zoe", "b"), ("zoe2", "c"), ("zo", "d")):
@@ -105,3 +109,12 @@ class Accounts:
         user, grants = await store.standing("acme", "zoe")
         assert user == User("zoe", "acme", "Zoe", START, 1)
         assert [grant.cube for grant in grants] == ["a", "b"]
+        many = [f"not there {n}" for n in range(1000)]
+        for named, held in (
+            ([], []), (["b"], ["b"]), (["b", "x", "a", "b", "e", "c"], ["a", "b"]),
+            (["b", *many], ["b"]), (["", "/", "a/b", "a' OR 1"], []),
+        ):  # fmt: skip
+            """'Where ``cubes`` are named, only the grants of these'"""
+            user, grants = await store.standing("acme", "zoe", named)
+            assert user is not None
+            assert [grant.cube for grant in grants] == held
