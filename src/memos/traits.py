@@ -37,7 +37,7 @@ class Traits(NamedTuple):
     Attributes:
         cues: The marks of its text.
         said: The day from which it holds: when it was said.
-        begins: The first day that its text speaks of.
+        begins: The first day that its text speaks of, seen from then, or else from when it came.
         ends: The last of these days.
     """
 
@@ -105,10 +105,10 @@ def traits(memory: Memory) -> Traits:
     words = _words(text)
     marks = _cues(text, words)
     said = said_on(memory)
-    if said is None:
-        return Traits(marks, NO_DAY, NO_DAY, NO_DAY)
-    begins, ends = _spoken_of(text, said) if _may_be_dated(text, words) else (NO_DAY, NO_DAY)
-    return Traits(marks, said.toordinal(), begins, ends)
+    seen = said or (memory.created_at and memory.created_at.date())
+    dated = seen is not None and _may_be_dated(text, words)
+    begins, ends = _spoken_of(text, seen) if seen and dated else (NO_DAY, NO_DAY)
+    return Traits(marks, NO_DAY if said is None else said.toordinal(), begins, ends)
 
 
 def cues(text: str) -> int:

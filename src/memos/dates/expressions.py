@@ -13,7 +13,7 @@ from memos.dates.rule import Rule
 from memos.dates.span import FIRST_YEAR, LAST_YEAR, Span
 
 _MOST: Final = 4
-_FURTHEST: Final = 4000
+FURTHEST: Final = 4000
 """Letters of a text that are read: what a long document is about is not said on its last page."""
 
 
@@ -28,7 +28,7 @@ def spans(text: str, day: date) -> tuple[Span, ...]:
         >>> date.fromordinal(friday.first).isoformat()
         '2024-05-10'
     """
-    text = text[:_FURTHEST]
+    text = text[:FURTHEST]
     rules = _promising(english.hints(text), english.ENGLISH)
     if not text.isascii():
         rules += _promising(chinese.hints(text), chinese.CHINESE)

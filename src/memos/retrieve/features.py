@@ -96,7 +96,7 @@ class LaneFeatures:
         }
         found = Features(
             cube, tuple(ids), columns, lanes, words_held, sessions, weights,
-            *backdrop(vector, centre),
+            *backdrop(vector, centre), hood.days(ids),
         )  # fmt: skip
         return _cut(found, question)
 
@@ -188,6 +188,7 @@ def _cut(found: Features, question: Question) -> Features:
         lanes={name: ranks[kept].astype(np.int32) for name, ranks in lanes.items()},
         words={term: holds[kept] for term, holds in found.words.items()},
         sessions=None if found.sessions is None else found.sessions[kept],
+        days=None if found.days is None else found.days[kept],
     )
 
 
@@ -228,6 +229,11 @@ class _Neighbourhood:
         """Return, for every term that any of ``ids`` holds, which of them do."""
         held = {term: np.array([term in self._terms[id] for id in ids], bool) for term in terms}
         return {term: holds for term, holds in held.items() if holds.any()}
+
+    def days(self, ids: Sequence[str]) -> NDArray[np.int32]:
+        """Return the first and the last day that each speaks of."""
+        told = [traits(self._memories[id])[2:] for id in ids]
+        return np.array(told, np.int32).reshape(len(told), 2)
 
     def columns(self, ids: Sequence[str], question: Question) -> dict[Feature, Column]:
         """Return every feature of ``ids``."""

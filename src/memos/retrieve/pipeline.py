@@ -11,12 +11,13 @@ from typing import Final
 from msgspec import structs
 
 from memos.analysis import query_terms, words
-from memos.dates import spans
+from memos.dates import Span, anchored, spans
 from memos.errors import ConfigError, InvalidInput, UpstreamError
 from memos.filters import Filter, matches
 from memos.ports.models import Embedder, Reranker
 from memos.ports.stores import Feature, FeatureIndex, Features, Question, RecordStore
 from memos.relevance import NOMINATING
+from memos.retrieve.anchors import meant, terms_of, without
 from memos.retrieve.aspects import asking, aspects
 from memos.retrieve.neighbours import beside, fitting
 from memos.retrieve.pack import POOL, Dedup, Key, full, pack, room
@@ -198,7 +199,7 @@ class Retrieve:
             Conflict: A cube was embedded with another model.
         """
         clock = _Clock()
-        questions, degraded = await self._prepare(query)
+        questions, degraded = await self._prepare(query, scope)
         clock.mark("prepare")
         found, *sentences = await self._features(questions, scope)
         clock.mark("features")
@@ -239,9 +240,10 @@ class Retrieve:
             if memory.expires_at is None or memory.expires_at > query.at
         }
 
-    async def _prepare(self, query: Query) -> tuple[list[Question], tuple[str, ...]]:
+    async def _prepare(self, query: Query, scope: Scope) -> tuple[list[Question], tuple[str, ...]]:
         """Return the question, its sentences where they ask for several things, and what failed."""
-        texts = [query.text, *(aspects(query.text) if query.recipe.aspects else ())]
+        text, times = await self._dated(query, scope)
+        texts = [text, *(aspects(text) if query.recipe.aspects else ())]
         vectors: Sequence[Vector | None] = [None] * len(texts)
         degraded: tuple[str, ...] = ()
         if query.recipe.meaning:
@@ -253,8 +255,6 @@ class Retrieve:
                     raise
                 degraded = (f"vector: {error.code}",)
         speakers = words(query.text)
-        timely = Feature.TIME in query.recipe.weights
-        times = spans(asking(query.text), query.at.date()) if timely else ()
         questions = [
             Question(
                 vector, "" if vector is None else self.embedder.name,
@@ -265,6 +265,26 @@ class Retrieve:
             for text, vector in zip(texts, vectors, strict=True)
         ]  # fmt: skip
         return questions, degraded
+
+    async def _dated(self, query: Query, scope: Scope) -> tuple[str, tuple[Span, ...]]:
+        """Return what is asked, and the days that it is asked about.
+
+        Days that count from an event are told by a memory that says when the event is, if there is
+        one; the words that told them are no part of what is asked then.
+        """
+        if Feature.TIME not in query.recipe.weights:
+            return query.text, ()
+        day, asking_for = query.at.date(), asking(query.text)
+        event = anchored(asking_for, day) if query.recipe.text else None
+        if event is not None:
+            look = Question(
+                None, "", terms_of(event), words(event.anchor),
+                query.where, query.at, query.as_of, query.candidates,
+            )  # fmt: skip
+            (found,) = await self._features([look], scope)
+            if (days := meant(event, found, day)) is not None:
+                return without(event, query.text), (days, *spans(event.rest, day))
+        return query.text, spans(asking_for, day)
 
     async def _features(self, questions: Sequence[Question], scope: Scope) -> list[list[Features]]:
         """Return, for every question, the candidates of every cube; all are asked at once."""

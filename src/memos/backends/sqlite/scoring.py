@@ -100,6 +100,7 @@ def features(
         terms=lexical.weights(layout, asked, terms),
         background=background,
         spread=spread,
+        days=np.stack((image.columns.begins[docs], image.columns.ends[docs]), axis=1),
     )
 
 
