@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import structs
 
-from memos.analysis import query_terms, words
+from memos.analysis import words
 from memos.dates import Span, anchored, spans
 from memos.errors import ConfigError, InvalidInput, UpstreamError
 from memos.filters import Filter, matches
@@ -18,7 +18,7 @@ from memos.ports.models import Embedder, Reranker
 from memos.ports.stores import Feature, FeatureIndex, Features, Question, RecordStore
 from memos.relevance import NOMINATING
 from memos.retrieve.anchors import meant, terms_of, without
-from memos.retrieve.aspects import asking, aspects
+from memos.retrieve.aspects import asking, aspects, wanted_terms
 from memos.retrieve.neighbours import beside, fitting
 from memos.retrieve.pack import POOL, Dedup, Key, full, pack, room
 from memos.retrieve.recipe import Recipe
@@ -258,7 +258,7 @@ class Retrieve:
         questions = [
             Question(
                 vector, "" if vector is None else self.embedder.name,
-                query_terms(text) if query.recipe.text else {},
+                wanted_terms(text) if query.recipe.text else {},
                 speakers, query.where, query.at, query.as_of, query.candidates,
                 times,
             )

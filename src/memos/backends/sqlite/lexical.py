@@ -16,7 +16,7 @@ from memos.backends.sqlite.codec import term_hash
 from memos.backends.sqlite.image import CubeImage
 from memos.backends.sqlite.layout import REACH, Layout, Spaced, windows
 from memos.ports.stores import Feature
-from memos.relevance import K1, NOMINATING, SPANS, rarity, saturation
+from memos.relevance import K1, MOST_TERMS, NOMINATING, SPANS, rarest, rarity, saturation
 
 Column = NDArray[np.float32]
 Places = NDArray[np.int32]
@@ -56,6 +56,17 @@ class Term(NamedTuple):
         found = self.sums.take(high, mode="clip", out=out)  # "clip" spares numpy a pass over them
         found -= self.sums.take(low, mode="clip")
         return found
+
+
+def rarest_terms(
+    image: CubeImage, layout: Layout, asked: Mapping[str, float]
+) -> Mapping[str, float]:
+    """Return the terms of a question that are worth most in the cube."""
+    if len(asked) <= MOST_TERMS:
+        return asked
+    docs = {term: image.postings.of(term_hash(term))[0] for term in asked}
+    live = {term: int((layout.places[some] >= 0).sum()) for term, some in docs.items()}
+    return rarest(asked, len(layout.order), live)
 
 
 def query_terms(image: CubeImage, layout: Layout, asked: Mapping[str, float]) -> list[Term]:
