@@ -20,7 +20,7 @@ from memos.relevance import NOMINATING
 from memos.retrieve.anchors import meant, terms_of, without
 from memos.retrieve.aspects import asking, aspects, wanted_terms
 from memos.retrieve.neighbours import beside, fitting
-from memos.retrieve.pack import POOL, Dedup, Key, full, pack, room
+from memos.retrieve.pack import POOL, Dedup, Key, crowded, full, pack, room, spent
 from memos.retrieve.recipe import Recipe
 from memos.retrieve.rerank import LANE, RERANKED, Reranked, rerank
 from memos.retrieve.score import Order, Ranked
@@ -303,7 +303,7 @@ class Retrieve:
 
     async def _hits(self, order: Order | Reranked, query: Query, scope: Scope) -> tuple[Hit, ...]:
         spare = POOL if query.dedup == "mmr" else _SPARE
-        want = min(len(order), int(most(query) * spare) + 4)
+        want = few = min(len(order), int(most(query) * spare) + 4)
         while True:
             keys = order.keys(want)
             found = await self._found(keys, query, scope, query.neighbours)
@@ -314,6 +314,10 @@ class Retrieve:
             )  # fmt: skip
             left = room(query.budget, [first for first, *_ in packed])
             if len(packed) >= query.limit or want == len(order) or full(left):
+                break
+            # Once more is looked for what is short enough for the rest of a budget, not for ever.
+            read = list(rows.values())
+            if spent(read, packed, left) or (want > few and crowded(read, packed, left)):
                 break
             want = min(len(order), want * 4)
         rank_of = {key: rank for rank, key in enumerate(keys)}
