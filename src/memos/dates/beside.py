@@ -98,13 +98,17 @@ _ENGLISH: Final = re.compile(
     re.IGNORECASE,
 )
 _MINE: Final = frozenset({"my", "i"})
-_LEADING_WORDS: Final = "our we the a an his her their your this that he she they you"
-_LEADING: Final = _MINE | frozenset(_LEADING_WORDS.split())
+_SKIPPED: Final = _MINE | frozenset({"our", "we", "the", "a", "an", "this", "that"})
+_SOMEBODY: Final = frozenset(
+    {"his", "her", "their", "your", "he", "she", "they", "you", "before", "after"}
+)
+"""Whose event it is, or which, would have to be known first."""
 _STOP_WORDS: Final = """
 in on at with for when where what who which how why did do does was were is are am has have
-had will would should can could and or but from by until since last next here there
+had will would should can could and or but from by until since last next here there i we he she
+they you
 """
-_STOPS: Final = _LEADING | frozenset(_STOP_WORDS.split())
+_STOPS: Final = frozenset(_STOP_WORDS.split())
 _MOST_WORDS: Final = 5
 
 _SIDE: Final = r"(?P<side>[以之]?[前后])"
@@ -127,7 +131,7 @@ _CHINESE: Final = tuple(
         rf"(?P<anchor>{_HAN}{{0,8}}?{_EVENT})的?{chinese.COUNT}{_SIDE}",
     )
 )
-_HAN_PARTS: Final = re.compile(rf"(?P<who>.*?)的?(?P<event>{_EVENT})$")
+_HAN_PARTS: Final = re.compile(rf"(?P<who>.*?)的?(?P<event>(?!节$){_EVENT})$")
 _HAN_MINE: Final = re.compile(r"^(?:我们?|咱们?)的?")
 
 
@@ -162,6 +166,8 @@ def _yearly(anchor: str) -> bool:
 
 def _named_in_chinese(words: str) -> tuple[bool, str]:
     """Return whether the event is one of who asks, and its words: whose it is, and what."""
+    if words[0] in "他她它你您":
+        return False, ""
     mine = _HAN_MINE.match(words)
     anchor = words[mine.end() :] if mine else words
     if parts := _HAN_PARTS.match(anchor):
@@ -178,10 +184,12 @@ def _named(words: str) -> tuple[bool, str, int]:
     kept: list[str] = []
     for match in re.finditer(r"\S+", words):
         low = match.group().lower()
-        if not kept and low in _LEADING:
-            mine |= low in _MINE
-        elif low in _STOPS or len(kept) == _MOST_WORDS:
+        if low in (_STOPS if kept else ()) or len(kept) == _MOST_WORDS:
             break
+        if low in _SOMEBODY:
+            return False, "", end
+        if low in _SKIPPED:
+            mine |= low in _MINE
         elif not _YEAR.fullmatch(low):
             kept.append(match.group())
         end = match.end()
