@@ -161,7 +161,8 @@ def test_days_beside_an_event(text: str, event: str, days: str) -> None:
     ["", "before my birthday", "the week before Christmas dinner", "two days before 2023-05-07",
      "the day before yesterday", "the day after tomorrow", "the day after", "two days before the",
      "三天前", "小明前两天去了北京", "前后", "以后两天", "我三天前去了", "生日",
-     "after before week", "the day before " + "my " * 50],
+     "after before week", "the day before " + "my " * 50,
+     "the day before her birthday", "她生日的前一天", "the day after the second day after my party"],
 )  # fmt: skip
 def test_what_counts_from_no_event_is_passed_over(text: str) -> None:
     assert anchored(text, WEDNESDAY) is None
@@ -174,6 +175,12 @@ def test_the_words_of_an_event_end_where_something_else_begins() -> None:
     read = anchored("Who rang? And the day after Ann's wedding, who came? Why?", WEDNESDAY)
     assert read is not None
     assert (read.anchor, read.mine, read.rest) == ("Ann's wedding", False, "Who rang? Why?")
+    read = anchored("two weeks after I started my new job at the bank", WEDNESDAY)
+    assert read is not None
+    assert (read.anchor, read.mine) == ("started new job", True)
+    read = anchored("春节前一周", WEDNESDAY)
+    assert read is not None
+    assert read.anchor == "春节"
     read = anchored("你记得我在小明的婚礼之后的第二天去了哪里吗", WEDNESDAY)
     assert read is not None
     assert (read.anchor, read.mine) == ("小明 婚礼", False)
