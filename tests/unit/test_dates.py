@@ -162,7 +162,8 @@ def test_days_beside_an_event(text: str, event: str, days: str) -> None:
      "the day before yesterday", "the day after tomorrow", "the day after", "two days before the",
      "三天前", "小明前两天去了北京", "前后", "以后两天", "我三天前去了", "生日",
      "after before week", "the day before " + "my " * 50,
-     "the day before her birthday", "她生日的前一天", "the day after the second day after my party"],
+     "the day before her birthday", "她生日的前一天",
+     "the day after the second day after my party"],
 )  # fmt: skip
 def test_what_counts_from_no_event_is_passed_over(text: str) -> None:
     assert anchored(text, WEDNESDAY) is None
