@@ -112,7 +112,7 @@ async def test_punctuation_of_a_text_does_not_count_and_that_of_a_question_does(
     assert await scores(path, "tea", ["!", "tea"]) == [0, 1]
     assert await scores(path, "!", ["tea"]) == [1]
     file = path / "config_sentence_transformers.json"
-    file.write_text(json.dumps({"skiplist_words": [], "do_query_expansion": False}))
+    file.write_text(json.dumps({"skiplist_words": [], "prompts": {}}))
     assert await scores(path, "tea", ["!"]) == [1]
 
 

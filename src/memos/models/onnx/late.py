@@ -63,7 +63,7 @@ class LateSettings(BaseModel):
 
 
 class _PyLate(BaseModel):
-    """``config_sentence_transformers.json``, with PyLate's defaults."""
+    """``config_sentence_transformers.json``; other models have this file too, without prefixes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,7 +71,7 @@ class _PyLate(BaseModel):
     document_prefix: str = ""
     query_length: int = Field(default=32, ge=4)
     document_length: int = Field(default=180, ge=4)
-    do_query_expansion: bool = True
+    do_query_expansion: bool | None = None
     attend_to_expansion_tokens: bool = False
     skiplist_words: Sequence[str] = tuple(punctuation)
 
@@ -128,11 +128,13 @@ def manner(path: Path) -> Manner:
             skip=tuple(punctuation) if stanford.mask_punctuation else (),
         )
     file = path / "config_sentence_transformers.json"
-    pylate = read_config(file, _PyLate) if file.is_file() else _PyLate(do_query_expansion=False)
+    pylate = read_config(file, _PyLate) if file.is_file() else _PyLate()
+    expand = pylate.do_query_expansion
     return Manner(
         {"query": pylate.query_prefix, "document": pylate.document_prefix},
         {"query": pylate.query_length, "document": pylate.document_length},
-        expand=pylate.do_query_expansion,
+        # PyLate once always filled, and did not say so.
+        expand=bool(pylate.query_prefix) if expand is None else expand,
         attend=pylate.attend_to_expansion_tokens,
         skip=pylate.skiplist_words,
     )
