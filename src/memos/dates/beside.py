@@ -12,7 +12,7 @@ from datetime import date
 from typing import Final, NamedTuple
 
 from memos.dates import chinese, english
-from memos.dates.expressions import FURTHEST, spans
+from memos.dates.expressions import FURTHEST, compiled, spans
 from memos.dates.span import FIRST_YEAR, LAST_YEAR, Span, in_year, next_to
 
 
@@ -92,10 +92,9 @@ _YEAR: Final = re.compile(r"(?<![-/.\d])(?:19|20)\d\d(?![-/.\d])")
 _YEARLY: Final = re.compile(r"birthday|anniversary|生日|纪念日", re.IGNORECASE)
 
 _UNIT: Final = r"(?P<unit>weekend|week|day|night|evening|morning|month|year)s?"
-_ENGLISH: Final = re.compile(
+_ENGLISH: Final = (
     rf"\b(?:{english.COUNT}|the)\s+(?:of\s+)?{_UNIT}\s+(?P<side>before|after)\s+"
-    r"(?P<anchor>[\w’'-]+(?:\s+[\w’'-]+){0,7})",
-    re.IGNORECASE,
+    r"(?P<anchor>[\w’'-]+(?:\s+[\w’'-]+){0,7})"
 )
 _MINE: Final = frozenset({"my", "i"})
 _SKIPPED: Final = _MINE | frozenset({"our", "we", "the", "a", "an", "this", "that"})
@@ -121,7 +120,7 @@ _OUTSIDE: Final = "在于从是了得问年"
 _HAN: Final = rf"(?:(?![{_OUTSIDE}])[\u4e00-\u9fffA-Za-z·])"
 _BEFORE_IT: Final = rf"(?:(?<![\u4e00-\u9fffA-Za-z])|(?<=[{_OUTSIDE}]))"
 _CHINESE: Final = tuple(
-    re.compile(_BEFORE_IT + pattern)
+    _BEFORE_IT + pattern
     for pattern in (
         # 我生日前两周, 婚礼后第二天
         rf"(?P<anchor>{_HAN}{{0,8}}?{_EVENT})的?{_SIDE}的?{chinese.COUNT}",
@@ -131,12 +130,12 @@ _CHINESE: Final = tuple(
         rf"(?P<anchor>{_HAN}{{0,8}}?{_EVENT})的?{chinese.COUNT}{_SIDE}",
     )
 )
-_HAN_PARTS: Final = re.compile(rf"(?P<who>.*?)的?(?P<event>(?!节$){_EVENT})$")
+_HAN_PARTS: Final = rf"(?P<who>.*?)的?(?P<event>(?!节$){_EVENT})$"
 _HAN_MINE: Final = re.compile(r"^(?:我们?|咱们?)的?")
 
 
 def _found(text: str) -> Iterator[tuple[int, Beside]]:
-    for match in _ENGLISH.finditer(text):
+    for match in compiled(_ENGLISH).finditer(text):
         mine, anchor, end = _named(match["anchor"])
         unit = match["unit"].lower()
         number = None if match["count"] is None else english.number(match["count"])
@@ -149,7 +148,7 @@ def _found(text: str) -> Iterator[tuple[int, Beside]]:
         )
     if text.isascii():
         return
-    for match in (match for pattern in _CHINESE for match in pattern.finditer(text)):
+    for match in (match for pattern in _CHINESE for match in compiled(pattern).finditer(text)):
         mine, anchor = _named_in_chinese(match["anchor"])
         sign = -1 if match["side"].endswith("前") else 1
         unit, number = chinese.counted(match)
@@ -170,7 +169,7 @@ def _named_in_chinese(words: str) -> tuple[bool, str]:
         return False, ""
     mine = _HAN_MINE.match(words)
     anchor = words[mine.end() :] if mine else words
-    if parts := _HAN_PARTS.match(anchor):
+    if parts := compiled(_HAN_PARTS).match(anchor):
         anchor = f"{parts['who']} {parts['event']}".strip()
     return mine is not None, anchor
 

@@ -39,7 +39,8 @@ def spans(text: str, day: date) -> tuple[Span, ...]:
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return the pattern in any case, compiled with its first use."""
     return re.compile(pattern, re.IGNORECASE)
 
 
@@ -51,7 +52,7 @@ def _found(text: str, day: date, rules: list[Rule]) -> Iterator[tuple[int, Span]
     """Yield spans with where they stand; what one rule read is read by no later one."""
     taken: list[tuple[int, int]] = []
     for rule in rules:
-        for match in _compiled(rule.pattern).finditer(text):
+        for match in compiled(rule.pattern).finditer(text):
             start, end = match.span()
             if any(start < other_end and other < end for other, other_end in taken):
                 continue
