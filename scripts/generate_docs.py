@@ -40,6 +40,7 @@ ADAPTERS: tuple[tuple[str, Role], ...] = (
     ("anthropic", Role.CHAT),
     ("http", Role.RERANKER),
     ("onnx", Role.RERANKER),
+    ("late-interaction", Role.RERANKER),
     ("sentence-transformers", Role.RERANKER),
     ("tavily", Role.WEB),
     ("bing", Role.WEB),

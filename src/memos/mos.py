@@ -168,7 +168,7 @@ class MemoryOperations:
             **options: See ``ChatOptions``.
 
         Raises:
-            ConfigError: No chat model is configured.
+            ConfigError: No chat model is configured, or the web is asked for and none is.
             InvalidInput: The query or an option is malformed, or passes the prompt's budget.
             ModelError: The model failed; what the user said is remembered all the same.
         """

@@ -129,7 +129,7 @@ class ChatOptions(Where, total=False):
     from all that the user may read. ``session`` is the conversation that is gone on with. A second
     call with the same ``batch_id`` is remembered once. ``system`` is the system text with
     ``{memories}`` in it, ``budget`` the tokens of the whole prompt, ``max_tokens`` those of the
-    answer.
+    answer. ``internet`` asks the configured search engine too.
     """
 
     agent: str
@@ -144,6 +144,7 @@ class ChatOptions(Where, total=False):
     budget: int
     max_tokens: int
     remember: bool
+    internet: bool
 
 
 class JobsOptions(Where, total=False):

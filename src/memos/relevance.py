@@ -44,6 +44,8 @@ TEXT_WEIGHTS: Final[Mapping[Feature, float]] = {
     Feature.BM25_SESSION: 1.0,
 }
 """What each of them counts in the score of the words."""
+MOST_TERMS: Final = 128
+"""So many terms of a question are searched for in a cube."""
 RARITY_POWER: Final = 1.5
 """Rare words say more than the logarithm gives them: names and things, not verbs."""
 CENTRING: Final = 0.6
@@ -95,6 +97,23 @@ def timeliness(times: Iterable[Span], said: Days, begins: Days, ends: Days) -> F
 def rarity(documents: int, holding: int) -> float:
     """Return the weight of a term that ``holding`` of ``documents`` contain: its idf, sharpened."""
     return math.log1p((documents - holding + 0.5) / (holding + 0.5)) ** RARITY_POWER
+
+
+def rarest(
+    terms: Mapping[str, float], documents: int, frequencies: Mapping[str, int]
+) -> Mapping[str, float]:
+    """Return the terms of a question that weigh most in a cube, ``MOST_TERMS`` of them.
+
+    Those that nobody has said come last: they find nothing, and only tell that it is missing.
+    """
+    if len(terms) <= MOST_TERMS:
+        return terms
+
+    def worth(term: str) -> tuple[bool, float]:
+        return frequencies[term] > 0, terms[term] * rarity(documents, frequencies[term])
+
+    kept = frozenset(sorted(terms, key=worth, reverse=True)[:MOST_TERMS])
+    return {term: weight for term, weight in terms.items() if term in kept}
 
 
 def centred(query: Vector, centre: Vector | None) -> Vector:

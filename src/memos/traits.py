@@ -42,7 +42,7 @@ class Traits(NamedTuple):
     Attributes:
         cues: The marks of its text.
         said: The day from which it holds: when it was said.
-        begins: The first day that its text speaks of.
+        begins: The first day that its text speaks of, seen from then, or else from when it came.
         ends: The last of these days.
     """
 
@@ -101,12 +101,11 @@ def traits(memory: Memory) -> Traits:
     words, numbered = _telling(text), _DIGIT.search(text) is not None
     marks = _cues(text, words, numbered=numbered)
     said = said_on(memory)
-    if said is None:
-        return Traits(marks, NO_DAY, NO_DAY, NO_DAY)
-    dated = numbered or _may_be_dated(text, words)
-    days = spoken(text, words, said) if dated else ()
+    seen = said or (memory.created_at and memory.created_at.date())
+    dated = seen is not None and (numbered or _may_be_dated(text, words))
+    days = spoken(text, words, seen) if seen and dated else ()
     begins, ends = days[0][:2] if days else (NO_DAY, NO_DAY)
-    return Traits(marks, said.toordinal(), begins, ends)
+    return Traits(marks, NO_DAY if said is None else said.toordinal(), begins, ends)
 
 
 def cues(text: str) -> int:

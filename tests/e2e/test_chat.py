@@ -371,16 +371,14 @@ WORDS = st.text(st.sampled_from("ab 日本😀\n.é"), max_size=200)
 
 @given(
     session=st.lists(st.tuples(WORDS, WORDS), max_size=12),
-    memories=st.lists(WORDS, max_size=12),
-    preferences=st.lists(WORDS, max_size=4),
+    found=st.tuples(*(st.lists(WORDS, max_size=most) for most in (12, 4, 4))),
     question=WORDS,
     budget=st.integers(64, 900),
     turns=st.integers(0, 12),
 )
 def test_a_prompt_never_passes_its_budget(
     session: list[tuple[str, str]],
-    memories: list[str],
-    preferences: list[str],
+    found: tuple[list[str], list[str], list[str]],
     question: str,
     budget: int,
     turns: int,
@@ -400,9 +398,10 @@ def test_a_prompt_never_passes_its_budget(
     def made(words: list[str]) -> list[Memory]:
         return [Memory(str(n), "fact", text, Place("a", "c")) for n, text in enumerate(words)]
 
+    memories, preferences, pages = map(made, found)
     built = prompt(
         frame, history, question, ManualClock()(),
-        memories=made(memories), preferences=made(preferences),
+        memories=memories, preferences=preferences, pages=pages,
     )  # fmt: skip
     assert cost(built.messages) <= budget
     assert len({said.turn for said in history}) <= turns

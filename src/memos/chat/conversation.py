@@ -31,6 +31,7 @@ from memos.ports.models import (
     Usage,
 )
 from memos.ports.stores import RecordStore
+from memos.retrieve.pages import is_page
 from memos.retrieve.pipeline import Query, SearchResult
 from memos.retrieve.recipe import Recipe, named
 from memos.retrieve.search import Search
@@ -48,7 +49,10 @@ DEFAULT_SESSION: Final = "chat"
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """The first event of a chat: the memories in the prompt; the first is cited as [1]."""
+    """The first event of a chat: the memories in the prompt; the first is cited as [1].
+
+    Pages of the web, if it was asked, come behind the memories; they are of no cube.
+    """
 
     memories: tuple[Memory, ...]
     preferences: tuple[Memory, ...]
@@ -69,7 +73,7 @@ class ChatResult:
     Attributes:
         text: The answer.
         cited: The memories that it cites, in the order of their numbers.
-        memories: All memories that were in the prompt.
+        memories: All memories that were in the prompt, pages of the web behind them.
         preferences: The preferences that were in it.
         session: The conversation that it belongs to.
         ids: The memories that the exchange became; empty when it was not to be remembered.
@@ -133,6 +137,7 @@ class _Asked:
     frame: Frame
     how: Generation
     remember: bool
+    internet: bool
     reading: Scope
     writing: Scope
 
@@ -246,6 +251,7 @@ class Chat:
                 max_tokens=None if length is None else opt.count(length, "max_tokens", _MAX_BUDGET)
             ),
             remember=remember,
+            internet=self.search.browses(options.get("internet", False)),
             reading=await self.gate.scope(user, named_cubes or None, "read"),
             writing=writing,
         )  # fmt: skip
@@ -258,10 +264,13 @@ class Chat:
         shown = {id for message in history for id in message.ids}
         found, liked = await self._search(asked, len(shown))
         shown |= {hit.memory.id for hit in liked.hits}
-        fresh = [hit.memory for hit in found.hits if hit.memory.id not in shown]
+        known = [hit for hit in found.hits if not is_page(hit.memory)]
+        fresh = [hit.memory for hit in known if hit.memory.id not in shown]
+        pages = [hit.memory for hit in found.hits[len(known) :]]
         made = prompt(
             asked.frame, history, asked.question, asked.at,
             memories=fresh[: asked.limit],
+            pages=pages[: asked.limit],
             preferences=[hit.memory for hit in liked.hits],
         )  # fmt: skip
         degraded = tuple(dict.fromkeys((*found.degraded, *liked.degraded)))
@@ -275,16 +284,20 @@ class Chat:
         liked = parse({"kind": _PREFERENCE})
         results: dict[str, SearchResult] = {}
 
-        async def look(what: str, where: Filter, limit: int, recipe: Recipe) -> None:
+        async def look(
+            what: str, where: Filter, limit: int, recipe: Recipe, *, internet: bool = False
+        ) -> None:
             query = Query(
                 text=asked.question, where=where, limit=limit, budget=None, recipe=recipe,
                 dedup=recipe.dedup, at=asked.at, as_of=None,
                 candidates=max(self.defaults.candidates, limit), session=asked.session,
+                internet=internet,
             )  # fmt: skip
             results[what] = await self.search.search(query, asked.reading)
 
         # The question is embedded once: the second search finds its vector in the cache.
-        await look("memories", asked.where, asked.limit + shown + _PREFERENCES, asked.recipe)
+        most = asked.limit + shown + _PREFERENCES
+        await look("memories", asked.where, most, asked.recipe, internet=asked.internet)
         await look("preferences", liked, _PREFERENCES, asked.recipe.alone())
         return results["memories"], results["preferences"]
 
@@ -299,7 +312,8 @@ class Chat:
             return ()
         messages = [_message(asked, context, "user", asked.question)]
         if text.strip():
-            cited: list[Json] = [citation.memory.id for citation in _cited(context.prompt, text)]
+            used = [citation.memory for citation in _cited(context.prompt, text)]
+            cited: list[Json] = [memory.id for memory in used if not is_page(memory)]
             told: dict[str, Json] = {"cited": cited} if cited else {}
             role = "assistant"
             if reply is None:

@@ -16,18 +16,26 @@ from memos.cli.session import Session, command
 from memos.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from memos import MOS
     from memos.mos import AddResult
     from memos.options import AddOptions
+    from memos.types import JobStatus
+
+    _Work = tuple[object, AddOptions]
 
 _EXAMPLES: Final = (
     'memos add "Zoe is allergic to peanuts." --tag health',
     "echo 我七月六号到新公司报到 | memos add --user lin",
     "memos add --file notes.md --cube work --info project=apollo",
     "memos add --messages chat.jsonl --session 2026-05-20",
+    "memos add --file book.md --background",
 )
 
 
 _SHOWN: Final = 5
+_FAILED: Final = 1
+_LOOK_S: Final = 1.0
+"""How long to wait before looking again for what is due by now, such as another try."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +43,7 @@ def register(app: typer.Typer) -> None:
     command(app, "add", examples=_EXAMPLES)(add)
 
 
-def add(
+def add(  # noqa: PLR0913 - typer reads the options from the signature
     session: Session,
     *,
     text: Annotated[
@@ -54,8 +62,16 @@ def add(
         list[str] | None,
         typer.Option(help="key=text or key:=JSON, kept with every memory; repeatable."),
     ] = None,
+    background: Annotated[
+        bool, typer.Option("--background", help="Put it on the queue and print the job's id.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="With --background: wait until it is done.")
+    ] = False,
 ) -> None:
     """Remember a text, a file or a conversation."""
+    if wait and not background:
+        raise InvalidInput("--wait goes with --background", code="usage")
     if sum(given is not None for given in (text, file, messages)) > 1:
         raise InvalidInput("give a text, --file or --messages, one of them", code="usage")
     options: AddOptions = {"tags": tag or [], "info": read_info(info or [])}
@@ -64,15 +80,43 @@ def add(
     if chat is not None:
         options["session"] = chat
     batches = list(read_messages(messages)) if messages else [(None, file or _text(text))]
-    ids: list[str] = []
-    stored: list[bool] = []
+    work: list[_Work] = [
+        (content, {**options, "session": named} if named else options) for named, content in batches
+    ]
+    if background:
+        _queue(session, work, wait=wait)
+        return
     with session.open() as mos, busy("Adding ..."):
-        for named, content in batches:
-            here: AddOptions = {**options, "session": named} if named else options
-            result: AddResult = mos.add(content, **here)
-            ids += result.ids
-            stored += result.stored
-    _tell(session, ids, stored)
+        results: list[AddResult] = [mos.add(content, **here) for content, here in work]
+    ids = [id for result in results for id in result.ids]
+    _tell(session, ids, [new for result in results for new in result.stored])
+
+
+def _queue(session: Session, work: Sequence[_Work], *, wait: bool) -> None:
+    """Put jobs, one for each session of the messages.
+
+    Raises:
+        Exit: With code 1, if one of those that are waited for was given up.
+    """
+    with session.open() as mos, busy("Waiting ..." if wait else "Adding ..."):
+        jobs = [mos.jobs.add(content, **here) for content, here in work]
+        if wait:
+            jobs = [_done(mos, job) for job in jobs]
+    if session.as_json:
+        emit({"jobs": jobs})
+    else:
+        for job in jobs:
+            say(f"{job.id} {job.state}{f': {job.cause}' if job.cause else ''}" if wait else job.id)
+    if any(job.state == "failed" for job in jobs):
+        raise typer.Exit(_FAILED)
+
+
+def _done(mos: MOS, job: JobStatus) -> JobStatus:
+    """Return how a job ended. What is due is done here, in case that no server does it."""
+    while job.state not in ("done", "failed"):
+        mos.jobs.run()
+        job = mos.jobs.wait(job.id, timeout_s=_LOOK_S)
+    return job
 
 
 def _tell(session: Session, ids: Sequence[str], stored: Sequence[bool]) -> None:

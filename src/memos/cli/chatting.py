@@ -31,6 +31,7 @@ _CHAT: Final = (
     'memos chat "What must Zoe not eat?"',
     "echo 什么时候报到 | memos chat --session job --json",
     'memos chat "Draft a menu" --model gpt-4o-mini --no-remember',
+    'memos chat "Which museums are open today?" --internet',
 )
 _PROMPT: Final = "you> "
 _QUIT: Final = frozenset({"/quit", "/exit", "/q"})
@@ -56,11 +57,14 @@ def chat(
     reasoning: Annotated[
         bool, typer.Option("--reasoning", help="Show what the model thinks aloud.")
     ] = False,
+    internet: Annotated[bool, typer.Option("--internet", help="Ask the web, too.")] = False,
 ) -> None:
     """Talk with a model that knows what is remembered, and remembers what is said."""
     options: ChatOptions = {"remember": remember}
     if cube is not None:
         options["cube"] = cube
+    if internet:
+        options["internet"] = True
     more: Mapping[str, object] = {} if model is None else {"chat": {"model": model}}
     interactive = question is None and sys.stdin.isatty() and not session.as_json
     if named is not None:
@@ -143,7 +147,8 @@ class Talk:
                 at = source.at or memory.created_at
                 facts = [*filter(None, said), *([at.isoformat()] if at else [])]
                 say(f"  from {' · '.join(facts)}")
-            say(f"  id {memory.id} in cube {memory.place.cube}, version {memory.version}")
+            if memory.place.cube:  # a page of the web is of none
+                say(f"  id {memory.id} in cube {memory.place.cube}, version {memory.version}")
 
     def history(self, _: str) -> None:
         """Show what was said in this conversation."""
@@ -177,7 +182,9 @@ class Talk:
     def forget(self, number: str) -> None:
         """Retire a memory of the last list; its history is kept."""
         memory = self._numbered(number)
-        if memory is not None:
+        if memory is not None and not memory.place.cube:
+            say("a page of the web is not stored")
+        elif memory is not None:
             self.mos.forget(memory.id, **{**self._whose(), "cube": memory.place.cube})
             say(f"retired {memory.id}")
 

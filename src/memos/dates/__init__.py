@@ -4,8 +4,9 @@ English and Chinese, by rules: an expression is a *span* of days. Of the maintai
 were tried, none gives spans, few read Chinese, and each takes milliseconds (ADR 0019).
 """
 
+from memos.dates.beside import Beside, anchored
 from memos.dates.english import DATING, HINTING
 from memos.dates.expressions import spans, spoken
 from memos.dates.span import Span
 
-__all__ = ["DATING", "HINTING", "Span", "spans", "spoken"]
+__all__ = ["DATING", "HINTING", "Beside", "Span", "anchored", "spans", "spoken"]

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Final
 
 from memos.dates.rule import Meaning, Rule
-from memos.dates.span import Span, back, of_day, of_months, week_of, weekend
+from memos.dates.span import LENGTHS, Span, back, of_day, of_months, week_of, weekend
 
 _DIGITS: Final = {digit: number for number, digit in enumerate("零一二三四五六七八九")} | {
     "〇": 0, "两": 2, "几": 3,
@@ -17,7 +17,6 @@ _DAYS: Final = {"大前": -3, "前": -2, "昨": -1, "今": 0, "明": 1, "后": 2
 _SEASONS: Final = {"春": 3, "夏": 6, "秋": 9, "冬": 12}
 _UNITS: Final = {"天": "day", "日": "day", "周": "week", "星期": "week", "礼拜": "week",
                  "月": "month", "年": "year"}  # fmt: skip
-_LENGTHS: Final = {"day": 1, "week": 7, "month": 31, "year": 366}
 _DECEMBER: Final = 12
 _NUMBER: Final = r"\d{1,3}|[一二两三四五六七八九十]{1,3}|几"
 _WEEK: Final = r"(?:周|星期|礼拜)"
@@ -31,6 +30,16 @@ def _number(text: str) -> int:
     if not ten:
         return _DIGITS.get(text[-1:], 0)
     return 10 * (_DIGITS.get(tens, 0) if tens else 1) + (_DIGITS.get(ones, 0) if ones else 0)
+
+
+def counted(match: re.Match[str]) -> tuple[str, int | None]:
+    """Return the unit and how many of it lie between, as ``COUNT`` finds them; None: none."""
+    if match["one"] is not None:
+        return _UNITS[match["one"]], None
+    count = _number(match["count"])
+    # The second day is the next one: that of the event is the first.
+    count -= match["which"] == "第" and count > 1
+    return _UNITS[match["unit"]], None if count == 1 and match["which"] != "第" else count
 
 
 def _shift(word: str) -> int:
@@ -96,7 +105,7 @@ def _ago(match: re.Match[str], day: date) -> Span | None:
 
 
 def _since(match: re.Match[str], day: date) -> Span | None:
-    first = day.toordinal() - _LENGTHS[_UNITS[match["unit"]]] * _number(match["count"])
+    first = day.toordinal() - LENGTHS[_UNITS[match["unit"]]] * _number(match["count"])
     return Span(first, day.toordinal()) if first > 0 else None
 
 
@@ -121,10 +130,12 @@ def hints(text: str) -> frozenset[str]:
     return frozenset(match.lastgroup or "" for match in _HINTS.finditer(text))
 
 
+_UNIT: Final = r"(?P<unit>天|日|周|星期|礼拜|月|年)"
+COUNT: Final = rf"(?:(?P<which>第|那)?(?P<count>{_NUMBER})个?{_UNIT}|那(?P<one>天|周))"
+"""So many units, the so-and-so-many-th, or the one: 两周, 第二天, 那一周."""
 _YEAR: Final = (
     r"(?:(?P<year>(?:19|20)\d\d|[一二][零〇一二三四五六七八九]{3})年|(?P<which>[前去今本明后])年)"
 )
-_UNIT: Final = r"(?P<unit>天|日|周|星期|礼拜|月|年)"
 CHINESE: Final = (
     _rule(
         "month", rf"{_YEAR}?的?(?P<month>{_NUMBER})月(?:份|(?P<day>{_NUMBER})[日号]?)?", _calendar

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Final
 
 from memos.dates.rule import Meaning, Rule
-from memos.dates.span import Span, back, of_day, of_months, week_of, weekend
+from memos.dates.span import LENGTHS, Span, back, next_to, of_day, of_months, week_of, weekend
 
 _MONTHS: Final = {
     name: number
@@ -28,7 +28,6 @@ _NUMBERS: Final = {
     for word in words.split()
 }  # fmt: skip
 _SHIFT: Final = {"last": -1, "past": -1, "previous": -1, "this": 0, "next": 1, "coming": 1}
-_LENGTHS: Final = {"day": 1, "week": 7, "weekend": 7, "month": 31, "year": 366}
 _NEAR: Final = {"yesterday": -1, "last night": -1, "today": 0, "tonight": 0, "tomorrow": 1}
 
 
@@ -41,14 +40,13 @@ _FOUR_DIGITS: Final = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}(?![0-9])")
 _MONTH: Final = rf"(?P<month>{_either(_MONTHS)})\b\.?"
 _YEAR: Final = r"(?P<year>(?:19|20)\d\d)\b"
 _DAY: Final = r"(?P<day>\d\d?)(?:st|nd|rd|th)?\b"
-_COUNT: Final = rf"(?P<count>\d{{1,3}}|{_either(_NUMBERS)})"
+COUNT: Final = rf"(?P<count>\d{{1,3}}|{_either(_NUMBERS)})"
 _UNIT: Final = r"(?P<unit>weekend|week|day|month|year)s?"
 
 
-def _number(word: str | None) -> int:
-    if word is None:
-        return 1
-    return int(word) if word.isdecimal() else _NUMBERS[word]
+def number(word: str) -> int:
+    """Return the value of a number in digits or words, as ``COUNT`` finds it."""
+    return int(word) if word.isdecimal() else _NUMBERS[word.lower()]
 
 
 def _year(match: re.Match[str], day: date) -> tuple[int, bool]:
@@ -114,25 +112,18 @@ def _beside(anchor: Meaning) -> Meaning:
 
 
 def _next_to(anchor: Span, match: re.Match[str]) -> Span:
-    count, unit = match["count"], match["unit"]
     sign = -1 if match["side"] == "before" else 1
-    if count is not None:
-        return anchor.moved(sign * _LENGTHS[unit] * _number(count))
-    if unit == "weekend":
-        found = weekend(week_of(date.fromordinal(anchor.first), min(sign, 0)))
-        return Span(found.first, found.last, anchor.yearly)
-    if sign < 0:
-        return Span(anchor.first - _LENGTHS[unit], anchor.first - 1, anchor.yearly)
-    return Span(anchor.last + 1, anchor.last + _LENGTHS[unit], anchor.yearly)
+    count = None if match["count"] is None else number(match["count"])
+    return next_to(anchor, sign, match["unit"], count)
 
 
 def _ago(match: re.Match[str], day: date) -> Span | None:
-    return back(day, match["unit"], _number(match["count"]))
+    return back(day, match["unit"], number(match["count"]))
 
 
 def _since(match: re.Match[str], day: date) -> Span | None:
     """Return the days up to now: "the past three weeks"."""
-    first = day.toordinal() - _LENGTHS[match["unit"]] * _number(match["count"])
+    first = day.toordinal() - LENGTHS[match["unit"]] * number(match["count"])
     return Span(first, day.toordinal()) if first > 0 else None
 
 
@@ -206,10 +197,10 @@ _FIRST_HINTS: Final[Mapping[str, frozenset[str]]] = {
 }
 _MORE_HINTS: Final[Mapping[str, frozenset[str]]] = {
     "week": frozenset({"week", "weekend"}),
-    "unit": frozenset(unit + ending for unit in _LENGTHS for ending in ("", "s")),
+    "unit": frozenset(unit + ending for unit in LENGTHS for ending in ("", "s")),
     "side": frozenset({"before", "after"}),
     "night": frozenset({"night"}),
-    "shifted": frozenset({*_LENGTHS, *_DAYS, *_SEASONS, *_MONTHS} - {"day"}),
+    "shifted": frozenset({*LENGTHS, *_DAYS, *_SEASONS, *_MONTHS} - {"day"}),
     "when": frozenset(["in", "during", "since", "until", "by", "of", "early", "late", "mid"]),
 }
 _HINTS: Final[Mapping[str, frozenset[str]]] = {
@@ -241,7 +232,7 @@ _DATES: Final = (
     _rule("month digit", rf"\b{_MONTH},? (?:of )?{_YEAR}", _whole_month),
     _rule("feast", rf"\b(?P<feast>{_either(_FEASTS)})(?:'s day| day| eve)?(?: {_YEAR})?\b", _feast),
 )
-_BESIDE: Final = rf"\b(?:{_COUNT}|the) (?:of )?{_UNIT} (?P<side>before|after) "
+_BESIDE: Final = rf"\b(?:{COUNT}|the) (?:of )?{_UNIT} (?P<side>before|after) "
 ENGLISH: Final = (
     _rule(
         "month week",
@@ -251,8 +242,8 @@ ENGLISH: Final = (
     ),
     *(_beside_of(rule) for rule in _DATES),
     *_DATES,
-    _rule("ago unit", rf"\b{_COUNT} (?:of )?{_UNIT} (?:ago|back)\b", _ago),
-    _rule("shift unit", rf"\b(?:past|last|previous) {_COUNT} {_UNIT}\b", _since),
+    _rule("ago unit", rf"\b{COUNT} (?:of )?{_UNIT} (?:ago|back)\b", _ago),
+    _rule("shift unit", rf"\b(?:past|last|previous) {COUNT} {_UNIT}\b", _since),
     _rule("near", r"\bthe day before yesterday\b|\byesterday\b|\bto(?:day|night|morrow)\b", _near),
     _rule("shift night", r"\blast night\b", _near),
     _rule(

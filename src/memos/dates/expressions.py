@@ -13,7 +13,7 @@ from memos.dates.rule import Rule
 from memos.dates.span import FIRST_YEAR, LAST_YEAR, Span
 
 _MOST: Final = 4
-_FURTHEST: Final = 4000
+FURTHEST: Final = 4000
 """Letters of a text that are read: what a long document is about is not said on its last page."""
 _WORD: Final = re.compile(r"[a-z]+")
 _RULES: Final = {"english": english.ENGLISH, "chinese": chinese.CHINESE}
@@ -30,12 +30,12 @@ def spans(text: str, day: date) -> tuple[Span, ...]:
         >>> date.fromordinal(friday.first).isoformat()
         '2024-05-10'
     """
-    return spoken(text, _WORD.findall(text[:_FURTHEST].lower()), day)
+    return spoken(text, _WORD.findall(text[:FURTHEST].lower()), day)
 
 
 def spoken(text: str, words: Iterable[str], day: date) -> tuple[Span, ...]:
     """Return ``spans`` of a text, given its lower words, or those of them in ``HINTING``."""
-    text = text[:_FURTHEST].lower()
+    text = text[:FURTHEST].lower()
     rules = _promising("english", english.hints(text, words))
     if not text.isascii():
         rules += _promising("chinese", chinese.hints(text))
@@ -46,7 +46,8 @@ def spoken(text: str, words: Iterable[str], day: date) -> tuple[Span, ...]:
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return the pattern, compiled with its first use."""
     return re.compile(pattern)
 
 
@@ -59,7 +60,7 @@ def _found(text: str, day: date, rules: Iterable[Rule]) -> Iterator[tuple[int, S
     """Yield spans with where they stand; what one rule read is read by no later one."""
     taken: list[tuple[int, int]] = []
     for rule in rules:
-        for match in _compiled(rule.pattern).finditer(text):
+        for match in compiled(rule.pattern).finditer(text):
             start, end = match.span()
             if any(start < other_end and other < end for other, other_end in taken):
                 continue

@@ -6,6 +6,10 @@ from calendar import monthrange
 from datetime import date
 from typing import Final, NamedTuple
 
+LENGTHS: Final = {"day": 1, "week": 7, "weekend": 7, "month": 31, "year": 366}
+"""Days of a unit."""
+_ABOUT: Final = {"week": 3, "weekend": 3, "month": 15, "year": 182}
+"""How many days off "two weeks before" may be: who counts in weeks does not mean the very day."""
 FIRST_YEAR: Final = 1900
 LAST_YEAR: Final = 2999
 _DECEMBER: Final = 12
@@ -91,3 +95,19 @@ def back(day: date, unit: str, count: int) -> Span | None:
 def weekend(week: Span) -> Span:
     """Return Saturday and Sunday of a week."""
     return Span(week.first + 5, week.last)
+
+
+def next_to(anchor: Span, sign: int, unit: str, count: int | None) -> Span:
+    """Return what lies ``count`` units before (-1) or after (1) some days, roughly.
+
+    Without a count, the one right beside them: "the week before", "the day after".
+    """
+    if count is not None:
+        moved, about = anchor.moved(sign * LENGTHS[unit] * count), _ABOUT.get(unit, 0)
+        return Span(moved.first - about, moved.last + about, anchor.yearly)
+    if unit == "weekend":
+        found = weekend(week_of(date.fromordinal(anchor.first), min(sign, 0)))
+        return Span(found.first, found.last, anchor.yearly)
+    if sign < 0:
+        return Span(anchor.first - LENGTHS[unit], anchor.first - 1, anchor.yearly)
+    return Span(anchor.last + 1, anchor.last + LENGTHS[unit], anchor.yearly)

@@ -332,6 +332,8 @@ class Features:
         background: The cosine column's value for the mean memory of the cube.
         spread: By what a value differs from that, at most: for a memory that lies from the mean
             as far as memories do, in the very direction of the question.
+        days: For each candidate the first and the last day that it speaks of, shape (len(ids), 2);
+            0 for none.
     """
 
     cube: str
@@ -343,6 +345,7 @@ class Features:
     terms: Mapping[str, float] = field(default_factory=dict[str, float])
     background: float = 0.0
     spread: float = 0.0
+    days: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

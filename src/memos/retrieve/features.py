@@ -34,6 +34,7 @@ from memos.relevance import (
     centred,
     is_reply,
     length_norm,
+    rarest,
     rarity,
     saturation,
     timeliness,
@@ -66,22 +67,22 @@ class LaneFeatures:
         if vector is not None:
             centre = await self.vectors.centre(cube, scope)
             vector = centred(vector, centre)
-        question = replace(
-            question, vector=vector, terms=without_names(question.terms, statistics.speakers)
-        )
-        terms, asked = list(question.terms), replace(question, where=_unexpired(question))
+        asked = without_names(question.terms, statistics.speakers)
+        asked = rarest(asked, statistics.documents, statistics.frequencies)
+        question = replace(question, vector=vector, terms=asked)
+        terms, visible = list(question.terms), replace(question, where=_unexpired(question))
         with span("lane_seconds", lane="text"):
-            holding = await self._holding(terms, asked, scope)
+            holding = await self._holding(terms, visible, scope)
         times = tuple(days.by(statistics.newest) for days in question.times)
         with span("lane_seconds", lane="vector"):
-            nearest = await self._nearest(asked, scope)
+            nearest = await self._nearest(visible, scope)
         with span("lane_seconds", lane="time"):
-            told = await self._told(replace(asked, times=times), scope)
+            told = await self._told(replace(visible, times=times), scope)
         anchors = sorted({*holding, *nearest, *told})
         near = await self.records.around(anchors, scope, _REACH) if anchors else []
         hood = _Neighbourhood(near, statistics)
         beside = hood.windows(holding, SPANS[NOMINATING]) | hood.windows(nearest, 1) | {*told}
-        ids = sorted(id for id in beside if matches(asked.where, hood[id]))
+        ids = sorted(id for id in beside if matches(visible.where, hood[id]))
         if ids and question.vector is not None:
             seen = sorted(hood.windows(ids, 1))
             hood.vectors = await self.records.vectors(seen, scope, question.embedder)
@@ -96,7 +97,7 @@ class LaneFeatures:
         }
         found = Features(
             cube, tuple(ids), columns, lanes, words_held, sessions, weights,
-            *backdrop(vector, centre),
+            *backdrop(vector, centre), hood.days(ids),
         )  # fmt: skip
         return _cut(found, question)
 
@@ -188,6 +189,7 @@ def _cut(found: Features, question: Question) -> Features:
         lanes={name: ranks[kept].astype(np.int32) for name, ranks in lanes.items()},
         words={term: holds[kept] for term, holds in found.words.items()},
         sessions=None if found.sessions is None else found.sessions[kept],
+        days=None if found.days is None else found.days[kept],
     )
 
 
@@ -228,6 +230,11 @@ class _Neighbourhood:
         """Return, for every term that any of ``ids`` holds, which of them do."""
         held = {term: np.array([term in self._terms[id] for id in ids], bool) for term in terms}
         return {term: holds for term, holds in held.items() if holds.any()}
+
+    def days(self, ids: Sequence[str]) -> NDArray[np.int32]:
+        """Return the first and the last day that each speaks of."""
+        told = [traits(self._memories[id])[2:] for id in ids]
+        return np.array(told, np.int32).reshape(len(told), 2)
 
     def columns(self, ids: Sequence[str], question: Question) -> dict[Feature, Column]:
         """Return every feature of ``ids``."""

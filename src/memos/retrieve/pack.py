@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from memos.analysis import tokens
@@ -68,6 +68,19 @@ def cost_of(memory: Memory) -> int:
 def full(left: int | None) -> bool:
     """Return whether nothing fits any more into what is left of a budget."""
     return left is not None and left <= _OVERHEAD_TOKENS
+
+
+def spent(rows: Collection[Memory], packed: Sequence[Sequence[Memory]], left: int | None) -> bool:
+    """Return whether a budget is the bound, and nothing that was read fits into what is left.
+
+    What comes further down is worth less and hardly shorter.
+    """
+    return crowded(rows, packed, left) and all(cost_of(memory) > (left or 0) for memory in rows)
+
+
+def crowded(rows: Collection[Memory], packed: Sequence[Sequence[Memory]], left: int | None) -> bool:
+    """Return whether some of what was read found no room in a budget."""
+    return left is not None and sum(map(len, packed)) < len(rows)
 
 
 def room(budget: int | None, packed: Iterable[Memory]) -> int | None:

@@ -65,6 +65,11 @@ def as_memories(
     return made
 
 
+def is_page(memory: Memory) -> bool:
+    """Whether it is a page of the web: these alone are of no cube."""
+    return not memory.place.cube
+
+
 def shared_words(query: str, memory: Memory) -> tuple[str, ...]:
     """Return the terms of a question that a page holds."""
     held = count_terms(index_text(memory))

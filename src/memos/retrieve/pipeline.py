@@ -10,17 +10,18 @@ from typing import Final
 
 from msgspec import structs
 
-from memos.analysis import query_terms, words
-from memos.dates import spans
+from memos.analysis import words
+from memos.dates import Span, anchored, spans
 from memos.errors import ConfigError, InvalidInput, UpstreamError
 from memos.filters import Filter, matches
 from memos.ports.models import Embedder, Reranker
 from memos.ports.stores import Feature, FeatureIndex, Features, Question, RecordStore
 from memos.relevance import NOMINATING
 from memos.retrieve.advice import liking, towards
-from memos.retrieve.aspects import asking, aspects
+from memos.retrieve.anchors import meant, terms_of, without
+from memos.retrieve.aspects import asking, aspects, wanted_terms
 from memos.retrieve.neighbours import beside, fitting
-from memos.retrieve.pack import POOL, Dedup, Key, full, pack, room
+from memos.retrieve.pack import POOL, Dedup, Key, crowded, full, pack, room, spent
 from memos.retrieve.recipe import Recipe
 from memos.retrieve.rerank import LANE, RERANKED, Reranked, rerank
 from memos.retrieve.score import Order, Ranked
@@ -199,7 +200,7 @@ class Retrieve:
             Conflict: A cube was embedded with another model.
         """
         clock = _Clock()
-        questions, degraded = await self._prepare(query)
+        questions, degraded = await self._prepare(query, scope)
         clock.mark("prepare")
         found, *sentences = await self._features(questions, scope)
         clock.mark("features")
@@ -240,9 +241,10 @@ class Retrieve:
             if memory.expires_at is None or memory.expires_at > query.at
         }
 
-    async def _prepare(self, query: Query) -> tuple[list[Question], tuple[str, ...]]:
+    async def _prepare(self, query: Query, scope: Scope) -> tuple[list[Question], tuple[str, ...]]:
         """Return the question, its sentences where they ask for several things, and what failed."""
-        texts = [query.text, *(aspects(query.text) if query.recipe.aspects else ())]
+        text, times = await self._dated(query, scope)
+        texts = [text, *(aspects(text) if query.recipe.aspects else ())]
         vectors: Sequence[Vector | None] = [None] * len(texts)
         degraded: tuple[str, ...] = ()
         if query.recipe.meaning:
@@ -254,12 +256,10 @@ class Retrieve:
                     raise
                 degraded = (f"vector: {error.code}",)
         speakers = words(query.text)
-        timely = Feature.TIME in query.recipe.weights
-        times = spans(asking(query.text), query.at.date()) if timely else ()
         questions = [
             Question(
                 vector, "" if vector is None else self.embedder.name,
-                query_terms(text) if query.recipe.text else {},
+                wanted_terms(text) if query.recipe.text else {},
                 speakers, query.where, query.at, query.as_of, query.candidates,
                 times,
             )
@@ -278,6 +278,26 @@ class Retrieve:
         )
         return [towards(asked[0], answer, recipe.liking), *asked[1:]]
 
+    async def _dated(self, query: Query, scope: Scope) -> tuple[str, tuple[Span, ...]]:
+        """Return what is asked, and the days that it is asked about.
+
+        Days that count from an event are told by a memory that says when the event is, if there is
+        one; the words that told them are no part of what is asked then.
+        """
+        if Feature.TIME not in query.recipe.weights:
+            return query.text, ()
+        day, asking_for = query.at.date(), asking(query.text)
+        event = anchored(asking_for, day) if query.recipe.text else None
+        if event is not None:
+            look = Question(
+                None, "", terms_of(event), words(event.anchor),
+                query.where, query.at, query.as_of, query.candidates,
+            )  # fmt: skip
+            (found,) = await self._features([look], scope)
+            if (days := meant(event, found, day)) is not None:
+                return without(event, query.text), (days, *spans(event.rest, day))
+        return query.text, spans(asking_for, day)
+
     async def _features(self, questions: Sequence[Question], scope: Scope) -> list[list[Features]]:
         """Return, for every question, the candidates of every cube; all are asked at once."""
         cubes = sorted(scope.grants)
@@ -295,7 +315,7 @@ class Retrieve:
 
     async def _hits(self, order: Order | Reranked, query: Query, scope: Scope) -> tuple[Hit, ...]:
         spare = POOL if query.dedup == "mmr" else _SPARE
-        want = min(len(order), int(most(query) * spare) + 4)
+        want = few = min(len(order), int(most(query) * spare) + 4)
         while True:
             keys = order.keys(want)
             found = await self._found(keys, query, scope, query.neighbours)
@@ -306,6 +326,10 @@ class Retrieve:
             )  # fmt: skip
             left = room(query.budget, [first for first, *_ in packed])
             if len(packed) >= query.limit or want == len(order) or full(left):
+                break
+            # Once more is looked for what is short enough for the rest of a budget, not for ever.
+            read = list(rows.values())
+            if spent(read, packed, left) or (want > few and crowded(read, packed, left)):
                 break
             want = min(len(order), want * 4)
         rank_of = {key: rank for rank, key in enumerate(keys)}

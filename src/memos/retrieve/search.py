@@ -10,6 +10,7 @@ from memos.errors import ConfigError, InvalidInput, MemosError, UpstreamError
 from memos.ports.models import ChatModel
 from memos.ports.web import WebPage, WebSearch
 from memos.retrieve import think
+from memos.retrieve.aspects import shortened
 from memos.retrieve.earlier import KEPT, Conversation, Earlier, conversation
 from memos.retrieve.fuse import fused
 from memos.retrieve.pack import Key, cost_of, room
@@ -62,10 +63,13 @@ class Search:
     async def search(self, query: Query, scope: Scope) -> SearchResult:
         """Return the hits of ``query`` over the cubes of ``scope``, then the web's, if asked for.
 
+        Of a question that is a long text only the ends are asked.
+
         Raises:
             StoreError: The record store failed. A failing model or engine only degrades the answer.
             Conflict: A cube was embedded with another model.
         """
+        query = replace(query, text=shortened(query.text))
         if query.internet and self.web is not None:
             return await self._with_pages(query, scope, self.web)
         return await self._memories(query, scope)

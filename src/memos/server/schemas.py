@@ -344,6 +344,7 @@ class ChatIn(In):
     budget: Annotated[int, Field(ge=64, le=10_000_000)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     remember: bool | None = None
+    internet: bool | None = None
 
 
 class CitationOut(BaseModel):

@@ -46,6 +46,9 @@ TIMES: Final = (
     "上周五",
     "12月20日",
     "this year",
+    "two days before the tea",
+    "two weeks after my train",
+    "咖啡之后的第二天",
 )
 """Expressions of time around ``START``."""
 _TITLES: Final = (None, "Straße", "tea time")

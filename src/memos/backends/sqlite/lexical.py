@@ -19,7 +19,16 @@ from memos.backends.sqlite.codec import term_hash
 from memos.backends.sqlite.image import CubeImage
 from memos.backends.sqlite.layout import REACH, Layout, Spaced
 from memos.ports.stores import Feature
-from memos.relevance import K1, NOMINATING, SPANS, WIDEST, rarity, saturation
+from memos.relevance import (
+    K1,
+    MOST_TERMS,
+    NOMINATING,
+    SPANS,
+    WIDEST,
+    rarest,
+    rarity,
+    saturation,
+)
 
 Column = NDArray[np.float32]
 Places = NDArray[np.int32]
@@ -53,6 +62,17 @@ class Term(NamedTuple):
         """Return how often a sparse term occurs at the places from ``low`` to before ``high``."""
         first, last = (np.searchsorted(self.places, edge) for edge in (low, high))
         return self.sums[last] - self.sums[first]
+
+
+def rarest_terms(
+    image: CubeImage, layout: Layout, asked: Mapping[str, float]
+) -> Mapping[str, float]:
+    """Return the terms of a question that are worth most in the cube."""
+    if len(asked) <= MOST_TERMS:
+        return asked
+    docs = {term: image.postings.of(term_hash(term))[0] for term in asked}
+    live = {term: int((layout.places[some] >= 0).sum()) for term, some in docs.items()}
+    return rarest(asked, len(layout.order), live)
 
 
 def query_terms(image: CubeImage, layout: Layout, asked: Mapping[str, float]) -> list[Term]:

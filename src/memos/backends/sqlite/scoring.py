@@ -56,6 +56,7 @@ def features(
     """
     layout, centre = image.layout, image.centre if adapted else None
     asked = without_names(question.terms, image.speaking) if adapted else question.terms
+    asked = lexical.rarest_terms(image, layout, asked)
     newest = image.newest if question.times else 0
     times = tuple(days.by(newest) for days in question.times)
     allowed = None if mask is None else mask[layout.order]
@@ -98,6 +99,7 @@ def features(
         terms=lexical.weights(layout, asked, terms),
         background=background,
         spread=spread,
+        days=np.stack((image.columns.begins[docs], image.columns.ends[docs]), axis=1),
     )
 
 

@@ -25,7 +25,7 @@ _MODELS = ("model.onnx", "onnx/model.onnx")
 _OUTPUTS = ("sentence_embedding", "last_hidden_state", "token_embeddings", "pooler_output")
 _POOLED_RANK = 2
 """Rank of an output that the graph has pooled by itself."""
-_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 _NO_PREFIX: Mapping[EmbedRole, str] = {"query": "", "passage": ""}
 
 Pooling: TypeAlias = Literal["mean", "cls"]
@@ -164,6 +164,10 @@ class PairTokenizer(Protocol):
         """Return the tokens of a text, or of a pair."""
         ...
 
+    def token_to_id(self, token: str, /) -> int | None:
+        """Return the number of a token of the vocabulary."""
+        ...
+
     def enable_truncation(self, max_length: int, *, strategy: str) -> None:
         """Cut what is longer."""
         ...
@@ -189,11 +193,11 @@ class ExportedModel:
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
         self._session = Session(plan.model)
-        if unknown := self._session.inputs - _INPUTS:
+        if unknown := self._session.inputs - INPUTS:
             raise unusable(plan.model, f"it has the inputs {sorted(unknown)}")
         self._output = _output(plan.model, self._session.outputs)
         self._tokenizer = load_tokenizer(plan.tokenizer)
-        self._before, self._after = _special_tokens(self._tokenizer)
+        self._before, self._after = special_tokens(self._tokenizer)
 
     @property
     def window(self) -> int:
@@ -262,7 +266,7 @@ def load_tokenizer(path: Path) -> PairTokenizer:
     return tokenizer
 
 
-def _special_tokens(tokenizer: PairTokenizer) -> tuple[Ids, Ids]:
+def special_tokens(tokenizer: PairTokenizer) -> tuple[Ids, Ids]:
     """Return the tokens that belong before and after every window."""
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     full = tokenizer.encode("a").ids

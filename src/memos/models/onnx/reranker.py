@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -110,10 +110,18 @@ class CrossEncoder:
         return [float(score) for score in logits]
 
 
-class OnnxReranker:
-    """The ``Reranker`` port over a cross-encoder."""
+class Scorer(Protocol):
+    """A model of this process; ``scores`` blocks, and returns one score per text."""
 
-    def __init__(self, encoder: CrossEncoder, name: str) -> None:
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Return one score per text."""
+        ...
+
+
+class OnnxReranker:
+    """The ``Reranker`` port over a model of this process."""
+
+    def __init__(self, encoder: Scorer, name: str) -> None:
         self._encoder = encoder
         self._name = name
         self._offload = Offload(limit=1)

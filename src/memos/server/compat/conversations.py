@@ -17,6 +17,7 @@ from memos.chat.prompt import PLACEHOLDER, SYSTEM
 from memos.errors import MemosError
 from memos.options import ChatOptions
 from memos.ports.models import ReasoningDelta, TextDelta
+from memos.retrieve.pages import is_page
 from memos.server.compat import callers
 from memos.server.compat.bodies import ChatIn
 from memos.server.compat.cloudbodies import CloudChatIn
@@ -155,7 +156,7 @@ async def _lines(
     stream: _Stream, first: ChatStreamEvent, events: AsyncGenerator[ChatStreamEvent, None]
 ) -> AsyncIterator[str]:
     recalled = first if isinstance(first, Recalled) else Recalled((), ())
-    cubes = sorted({memory.place.cube for memory in recalled.memories})
+    cubes = sorted({memory.place.cube for memory in recalled.memories if not is_page(memory)})
     user = stream.asked.options.get("user", "")
     before = {ReasoningDelta: stream.form.reasoning, TextDelta: stream.form.text}
     async with aclosing(events):

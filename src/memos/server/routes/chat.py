@@ -12,6 +12,7 @@ from memos.chat.conversation import ChatStreamEvent, Recalled
 from memos.errors import MemosError
 from memos.options import ChatOptions, UsageOptions
 from memos.ports.models import ReasoningDelta, TextDelta
+from memos.retrieve.pages import is_page
 from memos.server.account_schemas import SpendingsOut
 from memos.server.deps import (
     Acting,
@@ -98,7 +99,7 @@ async def _lines(
     events: AsyncGenerator[ChatStreamEvent, None],
 ) -> AsyncIterator[str]:
     used = first.memories if isinstance(first, Recalled) else ()
-    cubes = sorted({memory.place.cube for memory in used})
+    cubes = sorted({memory.place.cube for memory in used if not is_page(memory)})
     async with aclosing(events):
         yield _line(first)
         try:
