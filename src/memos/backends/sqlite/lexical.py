@@ -189,7 +189,10 @@ def bm25(
     counts = np.empty((len(terms), norms.size), np.float32)
     dense = [turns for *_, turns in terms if turns is not None]
     if dense:
-        around = _around(dense, layout.spaced.places[chosen], low, high)
+        if layout.spaced.size < _SMALL:
+            around = _between(dense, low, high)
+        else:
+            around = _around(dense, layout.spaced.places[chosen], low, high)
         counts[[term.turns is not None for term in terms]] = around
     begin, end = (edge.ravel().astype(np.int32) for edge in (low, high))  # of the places' own type
     for term, found in zip(terms, counts, strict=True):
@@ -201,6 +204,13 @@ def bm25(
     scores = (weights @ saturation(counts, norms.ravel())).reshape(norms.shape)
     words = {term.text: holds for term, holds in zip(terms, held, strict=True)}
     return dict(zip(SPANS, scores, strict=True)), words
+
+
+def _between(terms: Sequence[Counts], low: Edges, high: Edges) -> Column:
+    """Return how often each term occurs from ``low`` to before ``high``, by running sums."""
+    sums = np.zeros((len(terms), len(terms[0]) + 1), np.float32)
+    np.cumsum(np.stack(terms), axis=1, dtype=np.float32, out=sums[:, 1:])
+    return sums.take(high.ravel(), axis=1) - sums.take(low.ravel(), axis=1)
 
 
 def _around(terms: Sequence[Counts], places: Places, low: Edges, high: Edges) -> Column:
