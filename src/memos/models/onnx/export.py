@@ -192,9 +192,7 @@ class ExportedModel:
 
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
-        self._session = Session(plan.model)
-        if unknown := self._session.inputs - INPUTS:
-            raise unusable(plan.model, f"it has the inputs {sorted(unknown)}")
+        self._session = opened(plan.model)
         self._output = _output(plan.model, self._session.outputs)
         self._tokenizer = load_tokenizer(plan.tokenizer)
         self._before, self._after = special_tokens(self._tokenizer)
@@ -245,6 +243,18 @@ def _output(path: Path, outputs: Mapping[str, int]) -> str:
         if name in outputs:
             return name
     raise unusable(path, f"none of its outputs {sorted(outputs)} is an embedding")
+
+
+def opened(model: Path) -> Session:
+    """Return a graph whose inputs are those of a text's tokens.
+
+    Raises:
+        ConfigError: It has others.
+    """
+    session = Session(model)
+    if unknown := session.inputs - INPUTS:
+        raise unusable(model, f"it has the inputs {sorted(unknown)}")
+    return session
 
 
 def load_tokenizer(path: Path) -> PairTokenizer:

@@ -19,19 +19,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from memos._offload import Offload
-from memos.errors import ModelError
 from memos.models.onnx.driver import Session, read_config, unusable
 from memos.models.onnx.encoder import Ids
 from memos.models.onnx.export import (
-    INPUTS,
     Files,
     PairTokenizer,
     files,
     load_tokenizer,
+    opened,
     special_tokens,
 )
 from memos.models.onnx.projection import Layer, layers
-from memos.models.onnx.reranker import OnnxReranker
+from memos.models.onnx.reranker import OnnxReranker, checked
 from memos.ports.backend import Backend, Opened, Role
 from memos.ports.models import Vectors
 
@@ -179,24 +178,12 @@ class LateEncoder:
             near = self._vectors(batch) @ wanted.T
             near = np.where(batch.counted[..., np.newaxis], near, np.float32(-1))
             for place, score in zip(places, near.max(axis=1).sum(axis=1), strict=True):
-                scores[place] = self._finite(float(score))
-        return scores
-
-    def _finite(self, score: float) -> float:
-        if not np.isfinite(score):
-            raise ModelError(
-                f"{str(self._files.model)!r} gave a score that is no number; use another model",
-                service="onnx",
-                code="model_malformed",
-            )
-        return score
+                scores[place] = float(score)
+        return checked(scores, self._files.model)
 
     @cached_property
     def _session(self) -> Session:
-        session = Session(self._files.model)
-        if unknown := session.inputs - INPUTS:
-            raise unusable(self._files.model, f"it has the inputs {sorted(unknown)}")
-        return session
+        return opened(self._files.model)
 
     @cached_property
     def _output(self) -> str:

@@ -6,6 +6,7 @@ last of several, is the score.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -18,10 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from memos._offload import Offload
 from memos.errors import ModelError
 from memos.models.onnx.driver import Session, unusable
-from memos.models.onnx.export import Files, PairTokenizer, files, load_tokenizer
+from memos.models.onnx.export import INPUTS, Files, PairTokenizer, files, load_tokenizer, opened
 from memos.ports.backend import Backend, Opened, Role
 
-_INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 _LOGITS: Final = "logits"
 
 
@@ -56,11 +56,9 @@ class CrossEncoder:
 
     @cached_property
     def _session(self) -> Session:
-        session = Session(self._files.model)
+        session = opened(self._files.model)
         if _LOGITS not in session.outputs:
             raise unusable(self._files.model, f"it has no output {_LOGITS!r}")
-        if unknown := session.inputs - set(_INPUTS):
-            raise unusable(self._files.model, f"it has the inputs {sorted(unknown)}")
         return session
 
     @cached_property
@@ -93,7 +91,7 @@ class CrossEncoder:
         plain = [text.encode("utf-8", "replace").decode() for text in texts]
         pairs = [self._tokenizer.encode(query, text) for text in plain]
         width = max(len(pair.ids) for pair in pairs)
-        feeds = {name: np.zeros((len(pairs), width), np.int64) for name in _INPUTS}
+        feeds = {name: np.zeros((len(pairs), width), np.int64) for name in INPUTS}
         feeds["input_ids"] += self._files.pad
         for row, pair in enumerate(pairs):
             feeds["input_ids"][row, : len(pair.ids)] = pair.ids
@@ -101,13 +99,22 @@ class CrossEncoder:
             feeds["token_type_ids"][row, : len(pair.ids)] = pair.type_ids
         wanted = {name: feeds[name] for name in self._session.inputs}
         logits = self._session.run(_LOGITS, wanted).reshape(len(pairs), -1)[:, -1]
-        if not np.isfinite(logits).all():
-            raise ModelError(
-                f"{str(self._files.model)!r} gave a score that is no number; use another model",
-                service="onnx",
-                code="model_malformed",
-            )
-        return [float(score) for score in logits]
+        return checked(logits.tolist(), self._files.model)
+
+
+def checked(scores: list[float], model: Path) -> list[float]:
+    """Return the scores that a model gave.
+
+    Raises:
+        ModelError: One of them is no number.
+    """
+    if not all(map(math.isfinite, scores)):
+        raise ModelError(
+            f"{str(model)!r} gave a score that is no number; use another model",
+            service="onnx",
+            code="model_malformed",
+        )
+    return scores
 
 
 class Scorer(Protocol):
