@@ -355,6 +355,26 @@ async def test_no_texts_give_no_rows(role: EmbedRole) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_short_passage_does_not_wait_for_a_long_import() -> None:
+    model = Letters()
+    embedder = letters_embedder(model)
+    short_done, importing = threading.Event(), threading.Event()
+
+    def wait_in_the_import() -> None:
+        if not importing.is_set():
+            importing.set()
+            assert short_done.wait(10)
+
+    model.before_run = wait_in_the_import
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as group:
+            group.start_soon(embedder.embed, ["a" * 5_000], "passage")
+            await anyio.to_thread.run_sync(importing.wait, 10)
+            await embedder.embed(["b"], "passage")
+            short_done.set()
+
+
+@pytest.mark.anyio
 async def test_query_does_not_wait_for_passages() -> None:
     model = Letters()
     embedder = letters_embedder(model)

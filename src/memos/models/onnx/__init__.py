@@ -23,6 +23,8 @@ from memos.ports.models import EmbedRole, Vectors
 __all__ = ["OnnxEmbedder", "OnnxEncoder", "OnnxSettings", "backend", "card", "open_onnx"]
 
 _CACHED_CHARS = 4_096
+_SHORT_CHARS = 4_096
+"""Passages of so many letters together are embedded beside a long import."""
 
 
 class OnnxEmbedder:
@@ -32,11 +34,9 @@ class OnnxEmbedder:
         self._encoder = encoder
         self._cache_size = cache_size
         self._cache: OrderedDict[str, Vectors] = OrderedDict()
-        # A query does not wait until a long import of passages is through.
-        self._offloads: Mapping[EmbedRole, Offload] = {
-            "query": Offload(limit=1),
-            "passage": Offload(limit=1),
-        }
+        # A query does not wait until a long import of passages is through, nor does a passage that
+        # a search asks for, or a single message.
+        self._queries, self._short, self._long = (Offload(limit=1) for _ in range(3))
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class OnnxEmbedder:
         known = self._known(texts) if role == "query" else {}
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:
-            found = await self._offloads[role].run(self._encoder.encode, missing, role)
+            found = await self._lane(missing, role).run(self._encoder.encode, missing, role)
             known.update(zip(missing, found, strict=True))
             if role == "query":
                 self._remember(missing, known)
@@ -61,6 +61,11 @@ class OnnxEmbedder:
         for row, text in enumerate(texts):
             vectors[row] = known[text]
         return vectors
+
+    def _lane(self, texts: Iterable[str], role: EmbedRole) -> Offload:
+        if role == "query":
+            return self._queries
+        return self._short if sum(map(len, texts)) <= _SHORT_CHARS else self._long
 
     def _known(self, texts: Iterable[str]) -> dict[str, Vectors]:
         known: dict[str, Vectors] = {}
